@@ -1,0 +1,15 @@
+//! `synap-mqtt`: everything that arrives is appended to one durable journal, and everything
+//! that leaves is a cursor over it. ARCHITECTURE.md walks one PUBLISH through these rooms.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod journal;
+pub mod limits;
+pub mod mapping;
+pub mod mqtt;
+pub mod stream;
+pub mod telemetry;
+pub mod timescale;
+pub mod types;

@@ -1,0 +1,79 @@
+//! Every limit of the bridge: name, unit, default and the reason behind it.
+
+use std::time::Duration;
+
+/// Total memory that caches and buffers scale to, in bytes: half of a 256 MiB process, the
+/// other half being code, connections, TLS and the allocator's own slack.
+pub const MEMORY: u64 = 128 << 20;
+
+/// Largest packet accepted from a client, in bytes. The standard's own maximum is
+/// 268,435,460 (MQTT 5.0 section 2.1.4); telemetry needs far less, and a packet is held in
+/// memory whole.
+pub const MAXIMUM_PACKET_SIZE: u32 = 1 << 20;
+
+/// Unacknowledged QoS 1 and 2 messages a client may have on the way to the bridge
+/// (Receive Maximum, MQTT 5.0 section 3.2.2.3.3), and the bridge's own window towards a client
+/// that names none (3.1.1 has no such field; 65,535 would let one client pin the journal).
+pub const RECEIVE_MAXIMUM: u16 = 1024;
+
+/// Topic aliases a client may set (MQTT 5.0 section 3.2.2.3.8).
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
+
+/// Time from accept to the end of the TLS handshake, and again from there to a whole CONNECT.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages that wait for one session, online or not.
+pub const MAXIMUM_QUEUED_MESSAGES: usize = 100_000;
+
+/// QoS 0 messages that wait for one session; more are dropped and counted, as best effort means.
+pub const MAXIMUM_QUEUED_BEST_EFFORT: usize = 10_000;
+
+/// Filters that one session may hold; more are refused with 0x97 Quota exceeded.
+pub const MAXIMUM_SUBSCRIPTIONS: usize = 1_000;
+
+/// Levels of a topic name or filter. Matching costs by level.
+pub const MAXIMUM_TOPIC_LEVELS: usize = 128;
+
+/// Session expiry granted at most, in seconds: 30 days. 3.1.1's "clean session 0" gets it too.
+pub const MAXIMUM_SESSION_EXPIRY: u32 = 30 * 24 * 3600;
+
+/// Size at which a journal segment is closed and the next begun, in bytes. Retention works in
+/// whole segments, so a small pod frees space in steps of this.
+pub const SEGMENT_BYTES: u64 = 32 << 20;
+
+/// Sequence numbers reserved ahead on disk, so that none is used twice after a crash.
+pub const SEQUENCE_BLOCK: u64 = 1 << 20;
+
+/// Longest time that QoS 0 records stay unsynced.
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Age at which a journal segment may go, once no consumer needs it.
+pub const RETAIN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes above which the oldest segments may go, once no consumer needs them.
+pub const RETAIN_BYTES: u64 = 2 << 30;
+
+/// Bytes of journal at which QoS 1 and 2 are refused and QoS 0 is shed: what consumers still
+/// need fills the disk no further than this.
+pub const MAXIMUM_JOURNAL_BYTES: u64 = 16 << 30;
+
+/// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
+/// sessions and in-flight messages.
+pub mod share {
+    /// Records that tailing readers find in memory.
+    pub const JOURNAL_TAIL: u64 = 16;
+    /// Records appended and not yet on disk; above this, publishers wait.
+    pub const JOURNAL_PENDING: u64 = 8;
+    /// Encoded events that stream clients find in memory.
+    pub const STREAM_WINDOW: u64 = 8;
+    /// Rows encoded for one COPY.
+    pub const TIMESCALE_BATCH: u64 = 8;
+    /// The embedded store's block cache.
+    pub const STATE_CACHE: u64 = 4;
+}
+
+/// `share` 64ths of the memory budget.
+#[must_use]
+pub const fn scaled(memory: u64, share: u64) -> u64 {
+    memory / 64 * share
+}

@@ -1,0 +1,3 @@
+//! The `synap-mqtt` binary.
+
+fn main() {}

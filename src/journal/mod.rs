@@ -1,1 +1,284 @@
-//! Stub.
+//! The journal: an append-only, segmented log that everything arrives in, and everything that
+//! leaves reads from.
+//!
+//! **Guarantees.** A batch whose outcome is [`Outcome::Durable`] is on stable storage, survives
+//! power loss, and is read by everyone in the order of its sequences. Sequences rise and are
+//! never used twice, not even for records that a crash took. Nothing above the lowest
+//! [`Cursor`] is removed. **Non-guarantees.** Records that were visible but not durable (QoS 0)
+//! may be gone after a crash; sequences may have holes; [`Outcome::Refused`] batches leave none
+//! of their records behind.
+//!
+//! Data flows `appender` (numbers, watermarks, memory tail) → `committer` (one thread, group
+//! commit) → `log` (segments) → `reader`. `record` has the format, `recovery` the start.
+
+mod appender;
+mod batch;
+mod committer;
+mod cursor;
+mod log;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+mod state;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use appender::{AppendError, MemoryBudget, Watermark};
+pub use batch::{Batch, BatchBuilder, Outcome};
+pub use cursor::Cursor;
+use log::WriteError;
+pub use log::{LogOptions, OpenError};
+pub use reader::{ReadError, Reader, Slice, Step};
+pub use record::Record;
+pub use recovery::Recovery;
+pub use segment::Damage;
+pub use state::{Checkpoint, StateError, StateStore};
+pub use storage::{Clock, Directory, SegmentFile, Storage, SystemClock};
+
+use crate::{
+    limits,
+    types::{Epoch, Micros, Sequence, Signal},
+};
+
+/// How a journal behaves.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// Disk space.
+    pub log: LogOptions,
+    /// Memory.
+    pub memory: MemoryBudget,
+    /// Longest time that records stay unsynced.
+    pub sync_interval: Duration,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self::within(limits::MEMORY)
+    }
+}
+
+impl JournalOptions {
+    /// The defaults, with memory as the journal's share of the budget, in bytes.
+    #[must_use]
+    pub fn within(memory: u64) -> Self {
+        let share = |share| usize::try_from(limits::scaled(memory, share)).unwrap_or(usize::MAX);
+        Self {
+            log: LogOptions::default(),
+            memory: MemoryBudget {
+                tail: share(limits::share::JOURNAL_TAIL),
+                pending: share(limits::share::JOURNAL_PENDING),
+            },
+            sync_interval: limits::SYNC_INTERVAL,
+        }
+    }
+}
+
+/// Counters of a journal's life, since its start.
+#[derive(Debug, Default)]
+pub struct JournalStatistics {
+    syncs: AtomicU64,
+    sync_micros: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl JournalStatistics {
+    fn record_sync(&self, took: Duration) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.sync_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn record_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Calls of fsync.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Time spent in fsync.
+    #[must_use]
+    pub fn sync_time(&self) -> Duration {
+        Duration::from_micros(self.sync_micros.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A journal that is open. Cheap to clone; closes with [`Journal::close`].
+#[derive(Clone)]
+pub struct Journal {
+    id: Uuid,
+    shared: Arc<appender::Shared>,
+    segments: log::Segments,
+    cursors: Arc<cursor::Cursors>,
+    statistics: Arc<JournalStatistics>,
+    committer: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Journal {
+    /// Opens the journal in a directory of the machine's file system.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open(directory: &Path, options: JournalOptions) -> Result<(Self, Recovery), OpenError> {
+        let storage = Directory::open(directory).map_err(|source| OpenError::Io { action: "open a file", source })?;
+        Self::open_on(Arc::new(storage), Arc::new(SystemClock), options)
+    }
+
+    /// Opens the journal on any storage and clock.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: JournalOptions,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (log, recovery) = log::Log::open(storage, options.log)?;
+        let shared = Arc::new(appender::Shared::new(recovery.next, options.memory, Arc::clone(&clock)));
+        let mut journal = Self {
+            id: recovery.journal,
+            shared: Arc::clone(&shared),
+            segments: log.segments(),
+            cursors: Arc::default(),
+            statistics: Arc::default(),
+            committer: Arc::default(),
+        };
+        let mut committer = committer::Committer {
+            log,
+            shared,
+            cursors: Arc::clone(&journal.cursors),
+            clock,
+            sync_interval: options.sync_interval,
+            statistics: Arc::clone(&journal.statistics),
+        };
+        let full = match committer.begin() {
+            Ok(()) => false,
+            Err(WriteError::Full(reason)) => {
+                tracing::error!(reason, "the journal is full at start: nothing is accepted until there is room");
+                true
+            }
+            Err(WriteError::Io(source)) => return Err(OpenError::Io { action: "start a segment", source }),
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || committer.run(full))
+            .map_err(|source| OpenError::Io { action: "start the committer", source })?;
+        journal.committer = Arc::new(Mutex::new(Some(thread)));
+        Ok((journal, recovery))
+    }
+
+    /// The journal's random identity, made with its first segment.
+    #[must_use]
+    pub const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The part of the identity that stream ids carry.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch((self.id.as_u128() >> 96) as u32)
+    }
+
+    /// Appends records in order; they get dense sequences. Waits while too much is unwritten.
+    /// `signal` rings once the batch's [`Outcome`] is known. Cancel safe: nothing is appended
+    /// unless this returns.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing is appended then.
+    pub async fn append(&self, records: BatchBuilder, signal: Option<&Arc<Signal>>) -> Result<Arc<Batch>, AppendError> {
+        self.shared.append(records, signal).await
+    }
+
+    /// Whether appends are accepted now.
+    ///
+    /// # Errors
+    /// The error that an append would get.
+    pub fn check(&self) -> Result<(), AppendError> {
+        self.shared.check()
+    }
+
+    /// A reader of the records after `after`, up to where the watermark moves.
+    #[must_use]
+    pub fn reader(&self, after: Sequence, watermark: Watermark) -> Reader {
+        Reader::new(Arc::clone(&self.shared), Arc::clone(&self.segments), after, watermark)
+    }
+
+    /// A watermark as it is now.
+    #[must_use]
+    pub fn watermark(&self, watermark: Watermark) -> Sequence {
+        self.shared.watermark(watermark)
+    }
+
+    /// A watermark as it moves.
+    #[must_use]
+    pub fn watch(&self, watermark: Watermark) -> watch::Receiver<Sequence> {
+        self.shared.watch(watermark)
+    }
+
+    /// The oldest sequence that can still be read.
+    #[must_use]
+    pub fn oldest(&self) -> Sequence {
+        reader::oldest(&self.segments, &self.shared)
+    }
+
+    /// A position close before the first record received at `time` or later. Blocks on a
+    /// segment's first use.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn position_at(&self, time: Micros) -> io::Result<Sequence> {
+        reader::position_at(&self.segments, time)
+    }
+
+    /// Registers a consumer whose records must be kept.
+    #[must_use]
+    pub fn register_cursor(&self, name: &'static str, position: Sequence) -> Cursor {
+        self.cursors.register(name, position)
+    }
+
+    /// Every cursor's name and position.
+    #[must_use]
+    pub fn cursors(&self) -> Vec<(&'static str, Sequence)> {
+        self.cursors.all()
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn statistics(&self) -> &JournalStatistics {
+        &self.statistics
+    }
+
+    /// Accepts nothing more, commits what was appended, and seals the log. Blocks until done.
+    pub fn close(&self) {
+        self.shared.close();
+        if let Some(thread) = self.committer.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's committer panicked");
+        }
+    }
+}

@@ -15,7 +15,7 @@ mod topic;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
-pub use properties::{PublishProperties, PublishProperty, PropertyError};
+pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};
 pub use sequence::{Epoch, LastEventId, LastEventIdError, Sequence};

@@ -93,7 +93,17 @@ mod tests {
 
     #[test]
     fn foreign_ids_are_refused() {
-        for text in ["", "7", "1f3a9c02", "1f3a9c02-", "1f3a9c02--1", "1f3a9c02-+1", "+f3a9c02-1", "xyz-1", "1f3a9c02-99999999999999999999"] {
+        for text in [
+            "",
+            "7",
+            "1f3a9c02",
+            "1f3a9c02-",
+            "1f3a9c02--1",
+            "1f3a9c02-+1",
+            "+f3a9c02-1",
+            "xyz-1",
+            "1f3a9c02-99999999999999999999",
+        ] {
             assert_eq!(text.parse::<LastEventId>(), Err(LastEventIdError), "{text}");
         }
     }

@@ -1,0 +1,245 @@
+//! Records that travel together: from one read of one connection into the journal, and from
+//! the journal to its readers.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use super::record::{self, HEADER_BYTES, Header, Record};
+use crate::types::{Micros, Sequence, Signal};
+
+/// Encodes records for one append. The connection does this work, outside of any lock.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    offsets: Vec<u32>,
+    guaranteed: bool,
+    best_effort: bool,
+}
+
+impl BatchBuilder {
+    /// Adds a record.
+    pub fn push(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Publication { publication, .. } if !publication.guaranteed => self.best_effort = true,
+            _ => self.guaranteed = true,
+        }
+        self.offsets.push(self.bytes.len() as u32);
+        record::encode(record, &mut self.bytes);
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of all records.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether any record must be synced before anyone may rely on it.
+    #[must_use]
+    pub const fn guaranteed(&self) -> bool {
+        self.guaranteed
+    }
+
+    /// Gives the records their places, `first` onwards, and their time.
+    pub(super) fn seal(mut self, first: Sequence, received: Micros, signal: Option<Arc<Signal>>) -> Batch {
+        let mut sequence = first;
+        for &offset in &self.offsets {
+            record::seal(&mut self.bytes[offset as usize..], sequence, received);
+            sequence = sequence.next();
+        }
+        Batch {
+            first,
+            last: sequence.previous(),
+            guaranteed: self.guaranteed,
+            best_effort: self.best_effort,
+            bytes: self.bytes,
+            offsets: self.offsets,
+            outcome: AtomicU8::new(Outcome::Pending as u8),
+            signal,
+        }
+    }
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Not yet on disk.
+    Pending = 0,
+    /// On stable storage: it may be acknowledged.
+    Durable = 1,
+    /// There was no room for it. It will never be seen by anyone; the journal goes on.
+    Refused = 2,
+    /// A write or sync failed: nothing more is acknowledged by this process.
+    Failed = 3,
+}
+
+/// Sealed records, immutable but for their outcome. Sequences rise along a batch; in one that
+/// was appended they are dense, in one read from disk they may have holes.
+#[derive(Debug)]
+pub struct Batch {
+    first: Sequence,
+    last: Sequence,
+    guaranteed: bool,
+    best_effort: bool,
+    bytes: Vec<u8>,
+    offsets: Vec<u32>,
+    outcome: AtomicU8,
+    signal: Option<Arc<Signal>>,
+}
+
+impl Batch {
+    /// Wraps verified records that were read from disk. `offsets` are their starts and must
+    /// not be empty.
+    pub(super) fn from_disk(bytes: Vec<u8>, offsets: Vec<u32>, first: Sequence, last: Sequence) -> Self {
+        Self {
+            first,
+            last,
+            guaranteed: true,
+            best_effort: true,
+            bytes,
+            offsets,
+            outcome: AtomicU8::new(Outcome::Durable as u8),
+            signal: None,
+        }
+    }
+
+    /// The first record's sequence.
+    #[must_use]
+    pub const fn first(&self) -> Sequence {
+        self.first
+    }
+
+    /// The last record's sequence.
+    #[must_use]
+    pub const fn last(&self) -> Sequence {
+        self.last
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Never true: a batch has at least one record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Whether any record had to be synced before anyone may rely on it.
+    #[must_use]
+    pub const fn guaranteed(&self) -> bool {
+        self.guaranteed
+    }
+
+    /// Whether any record may be passed on before it is synced.
+    #[must_use]
+    pub const fn best_effort(&self) -> bool {
+        self.best_effort
+    }
+
+    /// The records' bytes as they lie on disk.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Memory it takes, in bytes.
+    pub(super) const fn footprint(&self) -> usize {
+        self.bytes.capacity() + self.offsets.capacity() * size_of::<u32>() + size_of::<Self>()
+    }
+
+    /// What became of it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.outcome.load(Ordering::Acquire) {
+            0 => Outcome::Pending,
+            1 => Outcome::Durable,
+            2 => Outcome::Refused,
+            _ => Outcome::Failed,
+        }
+    }
+
+    pub(super) fn settle(&self, outcome: Outcome) {
+        self.outcome.store(outcome as u8, Ordering::Release);
+        if let Some(signal) = &self.signal {
+            signal.ring();
+        }
+    }
+
+    /// The record at `index`, where there is one.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Record<'_>> {
+        let start = *self.offsets.get(index)? as usize;
+        record::decode(&self.bytes[start..], false).ok().map(|(_, record)| record)
+    }
+
+    /// The record with this sequence, where it is here.
+    #[must_use]
+    pub fn find(&self, sequence: Sequence) -> Option<Record<'_>> {
+        if sequence > self.last {
+            return None;
+        }
+        let index = self.first_after(sequence.previous());
+        (self.sequence_at(index)? == sequence).then(|| self.get(index))?
+    }
+
+    /// Records with a sequence above `after`, in order.
+    pub fn after(&self, after: Sequence) -> impl Iterator<Item = Record<'_>> {
+        (self.first_after(after)..self.len()).filter_map(|index| self.get(index))
+    }
+
+    fn first_after(&self, after: Sequence) -> usize {
+        if after < self.first {
+            return 0;
+        }
+        self.offsets.partition_point(|&offset| sequence_in(&self.bytes, offset as usize) <= after)
+    }
+
+    fn sequence_at(&self, index: usize) -> Option<Sequence> {
+        self.offsets.get(index).map(|&offset| sequence_in(&self.bytes, offset as usize))
+    }
+}
+
+fn sequence_in(bytes: &[u8], start: usize) -> Sequence {
+    bytes
+        .get(start..start + HEADER_BYTES)
+        .and_then(|header| header[8..16].try_into().ok())
+        .map_or(Sequence::ZERO, |field| Sequence(u64::from_le_bytes(field)))
+}
+
+/// Splits `bytes` into whole records, calling `visit` with each header and its offset, until
+/// the bytes end, a record is not whole, or `visit` returns false. Returns the offset reached
+/// and why it stopped there, where that was not the end or `visit`.
+pub(super) fn scan(
+    bytes: &[u8],
+    mut visit: impl FnMut(usize, &Header, &Record<'_>) -> bool,
+) -> (usize, Option<record::RecordError>) {
+    let mut at = 0;
+    while at < bytes.len() {
+        match record::decode(&bytes[at..], true) {
+            Ok((header, record)) => {
+                if !visit(at, &header, &record) {
+                    return (at, None);
+                }
+                at += header.record_bytes();
+            }
+            Err(error) => return (at, Some(error)),
+        }
+    }
+    (at, None)
+}

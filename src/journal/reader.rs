@@ -1,0 +1,267 @@
+//! Reading from any position: from memory while the reader keeps up, from disk when not.
+//!
+//! A reader is a position and nothing else that matters; dropping it loses nothing. Reading
+//! never takes the committer's time: it clones `Arc`s under the front's mutex, or reads files.
+
+use std::{io, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{
+    appender::{Shared, TailRead, Watermark},
+    batch::Batch,
+    log::Segments,
+    record::Record,
+    segment::{Damage, SEGMENT_HEADER_BYTES, Segment, SegmentRead},
+};
+use crate::types::{Micros, Sequence};
+
+/// Why records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system refused.
+    #[error("cannot read the journal: {0}")]
+    Io(#[from] io::Error),
+    /// Records are lost. The reader stands behind the damage: the next call goes on there.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The thread that reads was cancelled: the runtime is shutting down.
+    #[error("reading was cancelled")]
+    Cancelled,
+}
+
+/// The part of a batch behind one sequence.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    batch: Arc<Batch>,
+    after: Sequence,
+}
+
+impl Slice {
+    /// The records, in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.batch.after(self.after)
+    }
+
+    /// The batch it is part of.
+    #[must_use]
+    pub const fn batch(&self) -> &Arc<Batch> {
+        &self.batch
+    }
+
+    /// The last record's sequence.
+    #[must_use]
+    pub fn last(&self) -> Sequence {
+        self.batch.last()
+    }
+}
+
+/// What one step of a reader found.
+#[derive(Debug)]
+pub enum Step {
+    /// Records; the reader stands behind them.
+    Slice(Slice),
+    /// They are on disk: call [`Reader::read_disk`], which blocks.
+    Disk,
+    /// None below the watermark.
+    CaughtUp,
+}
+
+/// A place on disk to go on from.
+struct Place {
+    segment: Arc<Segment>,
+    offset: u64,
+}
+
+/// A position in the journal that moves forward.
+pub struct Reader {
+    shared: Arc<Shared>,
+    segments: Segments,
+    watch: watch::Receiver<Sequence>,
+    position: Sequence,
+    place: Option<Place>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, segments: Segments, after: Sequence, watermark: Watermark) -> Self {
+        let watch = shared.watch(watermark);
+        Self { shared, segments, watch, position: after, place: None }
+    }
+
+    /// The last record that it has passed.
+    #[must_use]
+    pub const fn position(&self) -> Sequence {
+        self.position
+    }
+
+    /// Goes on after `position` instead.
+    pub fn seek(&mut self, position: Sequence) {
+        self.position = position;
+        self.place = None;
+    }
+
+    /// The next records if they are in memory.
+    pub fn step(&mut self) -> Step {
+        let limit = *self.watch.borrow_and_update();
+        if self.position >= limit {
+            return Step::CaughtUp;
+        }
+        match self.shared.find_after(self.position) {
+            TailRead::Batch(batch) if batch.first() > limit => Step::CaughtUp,
+            TailRead::Batch(batch) => {
+                // Watermarks move by whole batches.
+                debug_assert!(batch.last() <= limit);
+                let slice = Slice { after: self.position, batch };
+                self.position = slice.last();
+                self.place = None;
+                Step::Slice(slice)
+            }
+            TailRead::Disk => Step::Disk,
+            TailRead::CaughtUp => Step::CaughtUp,
+        }
+    }
+
+    /// The next records from disk; none when there are none below the watermark. Blocks for
+    /// as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn read_disk(&mut self) -> Result<Option<Slice>, ReadError> {
+        let limit = (*self.watch.borrow()).min(self.shared.on_disk());
+        loop {
+            let Some(place) = self.take_place()? else { return Ok(None) };
+            match place.segment.read(place.offset, self.position, limit)? {
+                SegmentRead::Records(batch, end) => {
+                    let slice = Slice { after: self.position, batch: Arc::new(batch) };
+                    self.position = slice.last();
+                    self.place = Some(Place { offset: end, ..place });
+                    return Ok(Some(slice));
+                }
+                SegmentRead::End => match self.segment_behind(&place.segment) {
+                    Some(next) if next.header.base <= limit => {
+                        self.position = self.position.max(next.header.base.previous());
+                        self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
+                    }
+                    _ => {
+                        // What is missing up to here was never written, or refused.
+                        self.position = self.position.max(limit);
+                        return Ok(None);
+                    }
+                },
+                SegmentRead::Damaged { offset, resume } => return Err(self.pass_damage(place, offset, resume).into()),
+            }
+        }
+    }
+
+    /// The next records, from wherever they are; waits for them. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn next(&mut self) -> Result<Slice, ReadError> {
+        loop {
+            match self.step() {
+                Step::Slice(slice) => return Ok(slice),
+                Step::CaughtUp => self.changed().await?,
+                Step::Disk => {
+                    if let Some(slice) = self.read_disk_async().await? {
+                        return Ok(slice);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the watermark has moved since the last step. Cancel safe.
+    ///
+    /// # Errors
+    /// `Cancelled` when the journal is gone.
+    pub async fn changed(&mut self) -> Result<(), ReadError> {
+        self.watch.changed().await.map_err(|_| ReadError::Cancelled)
+    }
+
+    /// As [`Reader::read_disk`], on a thread that may block. Cancel safe: the reader moves only
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn read_disk_async(&mut self) -> Result<Option<Slice>, ReadError> {
+        let mut reader = Self {
+            shared: Arc::clone(&self.shared),
+            segments: Arc::clone(&self.segments),
+            watch: self.watch.clone(),
+            position: self.position,
+            place: self.place.as_ref().map(|place| Place { segment: Arc::clone(&place.segment), offset: place.offset }),
+        };
+        let (reader, result) = tokio::task::spawn_blocking(move || {
+            let result = reader.read_disk();
+            (reader, result)
+        })
+        .await
+        .map_err(|_| ReadError::Cancelled)?;
+        (self.position, self.place) = (reader.position, reader.place);
+        result
+    }
+
+    /// The oldest record that can be read, or the next to come when there is none.
+    #[must_use]
+    pub fn oldest(&self) -> Sequence {
+        oldest(&self.segments, &self.shared)
+    }
+
+    fn take_place(&mut self) -> Result<Option<Place>, ReadError> {
+        if let Some(place) = self.place.take() {
+            return Ok(Some(place));
+        }
+        let segment = {
+            let segments = self.segments.read();
+            let behind = segments.partition_point(|segment| segment.header.base <= self.position.next());
+            match segments.get(behind.saturating_sub(1)) {
+                Some(segment) => Arc::clone(segment),
+                None => return Ok(None),
+            }
+        };
+        let offset = segment.seek(self.position)?;
+        Ok(Some(Place { segment, offset }))
+    }
+
+    fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let at = segments.partition_point(|other| other.header.base <= segment.header.base);
+        segments.get(at).map(Arc::clone)
+    }
+
+    /// Moves behind damage and describes it.
+    fn pass_damage(&mut self, place: Place, offset: u64, resume: Option<(u64, Sequence)>) -> Damage {
+        let segment = place.segment.header.file_name();
+        let after = self.position;
+        let before = match resume {
+            Some((offset, sequence)) => {
+                self.place = Some(Place { offset, ..place });
+                sequence
+            }
+            None => self.segment_behind(&place.segment).map_or(self.position.next(), |next| {
+                let base = next.header.base;
+                self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
+                base
+            }),
+        };
+        self.position = before.previous();
+        Damage { segment, offset, after, before }
+    }
+}
+
+/// The oldest record that can be read, or the next to come when there is none.
+pub(super) fn oldest(segments: &Segments, shared: &Shared) -> Sequence {
+    let first = segments.read().first().map(|segment| segment.header.base);
+    first.or_else(|| shared.tail_first()).unwrap_or_else(|| shared.watermark(Watermark::Appended).next())
+}
+
+/// A position close before the first record that was received at `time` or later.
+pub(super) fn position_at(segments: &Segments, time: Micros) -> io::Result<Sequence> {
+    let segment = {
+        let segments = segments.read();
+        let behind = segments.partition_point(|segment| segment.header.created <= time);
+        segments.get(behind.saturating_sub(1)).map(Arc::clone)
+    };
+    segment.map_or(Ok(Sequence::ZERO), |segment| Ok(segment.seek_time(time)?.previous()))
+}

@@ -1,0 +1,100 @@
+//! Tests of the journal as a whole, on real files.
+
+use super::*;
+use crate::types::{Publication, PublishProperties, Qos};
+
+fn publication(payload: &[u8], qos: Qos) -> BatchBuilder {
+    let mut batch = BatchBuilder::default();
+    push(&mut batch, payload, qos);
+    batch
+}
+
+fn push(batch: &mut BatchBuilder, payload: &[u8], qos: Qos) {
+    batch.push(&Record::Publication {
+        publication: Publication {
+            sequence: Sequence::ZERO,
+            received: Micros::default(),
+            topic: "a/b",
+            payload,
+            qos,
+            retain: false,
+            guaranteed: qos > Qos::AtMostOnce,
+            client_id: "tester",
+            properties: PublishProperties::default(),
+        },
+        packet_id: 0,
+    });
+}
+
+async fn append_durably(journal: &Journal, batch: BatchBuilder) -> Arc<Batch> {
+    let signal = Arc::new(Signal::new());
+    let batch = journal.append(batch, Some(&signal)).await.unwrap();
+    while batch.outcome() == Outcome::Pending {
+        signal.wait().await;
+    }
+    assert_eq!(batch.outcome(), Outcome::Durable);
+    batch
+}
+
+async fn read_all(journal: &Journal, after: Sequence) -> Vec<(Sequence, Vec<u8>)> {
+    let mut reader = journal.reader(after, Watermark::Durable);
+    let mut found = Vec::new();
+    while reader.position() < journal.watermark(Watermark::Durable) {
+        let slice = match reader.step() {
+            Step::Slice(slice) => Some(slice),
+            Step::Disk => reader.read_disk_async().await.unwrap(),
+            Step::CaughtUp => break,
+        };
+        for record in slice.iter().flat_map(Slice::records) {
+            if let Record::Publication { publication, .. } = record {
+                found.push((publication.sequence, publication.payload.to_vec()));
+            }
+        }
+    }
+    found
+}
+
+fn small_options() -> JournalOptions {
+    let mut options = JournalOptions::default();
+    options.log.segment_bytes = 64 << 10;
+    options.memory.tail = 16 << 10;
+    options
+}
+
+#[tokio::test]
+async fn what_was_durable_is_read_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut expected = Vec::new();
+    for round in 0..3_u32 {
+        let (journal, recovery) = Journal::open(directory.path(), small_options()).unwrap();
+        assert_eq!(recovery.torn_bytes, 0);
+        for n in 0..1000_u32 {
+            let payload = format!("{round}-{n}-{}", "x".repeat(100)).into_bytes();
+            let batch = publication(&payload, Qos::AtLeastOnce);
+            let appended = if n % 100 == 99 {
+                append_durably(&journal, batch).await
+            } else {
+                journal.append(batch, None).await.unwrap()
+            };
+            expected.push((appended.first(), payload));
+        }
+        assert_eq!(read_all(&journal, Sequence::ZERO).await, expected);
+        let middle = expected[expected.len() / 2].0;
+        assert_eq!(read_all(&journal, middle).await, expected[expected.len() / 2 + 1..]);
+        journal.close();
+    }
+    assert!(expected.windows(2).all(|pair| pair[0].0 < pair[1].0));
+}
+
+#[tokio::test]
+async fn best_effort_is_visible_at_once_and_guaranteed_only_when_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), small_options()).unwrap();
+    let batch = journal.append(publication(b"0", Qos::AtMostOnce), None).await.unwrap();
+    assert!(journal.watermark(Watermark::Visible) >= batch.last());
+    let batch = append_durably(&journal, publication(b"1", Qos::AtLeastOnce)).await;
+    assert!(journal.watermark(Watermark::Durable) >= batch.last());
+    assert!(journal.watermark(Watermark::Visible) >= batch.last());
+    journal.close();
+    assert_eq!(journal.append(publication(b"2", Qos::AtMostOnce), None).await.unwrap_err(), AppendError::Closed);
+}

@@ -12,6 +12,7 @@ mod sequence;
 mod signal;
 mod timestamp;
 mod topic;
+pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};

@@ -41,7 +41,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use appender::{AppendError, MemoryBudget, Watermark};
-pub use batch::{Batch, BatchBuilder, Outcome};
+pub use batch::{Batch, BatchBuilder, Outcome, OwnedRecord};
 pub use cursor::Cursor;
 use log::WriteError;
 pub use log::{LogOptions, OpenError};

@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
-pub use properties::{PublishProperties, PublishProperty, PropertyError};
+pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};
 pub use sequence::{Epoch, LastEventId, LastEventIdError, Sequence};

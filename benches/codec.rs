@@ -1,6 +1,8 @@
 //! A QoS 1 PUBLISH of 100 bytes on and off the wire: the codec of this crate against
 //! `rmqtt-codec`. Figures and what follows from them: docs/decisions/0002-own-codec.md.
 
+#![expect(clippy::unwrap_used, reason = "a bench has no one to report to but its reader")]
+
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
@@ -124,12 +126,12 @@ fn publish(criterion: &mut Criterion) {
                     out.clear();
                     for packet in packets {
                         match version {
-                            ProtocolVersion::V311 => v3::Codec::default()
-                                .encode(v3::Packet::Publish(Box::new(packet)), &mut out)
-                                .unwrap(),
-                            ProtocolVersion::V5 => v5::Codec::default()
-                                .encode(v5::Packet::Publish(Box::new(packet)), &mut out)
-                                .unwrap(),
+                            ProtocolVersion::V311 => {
+                                v3::Codec::default().encode(v3::Packet::Publish(Box::new(packet)), &mut out).unwrap()
+                            }
+                            ProtocolVersion::V5 => {
+                                v5::Codec::default().encode(v5::Packet::Publish(Box::new(packet)), &mut out).unwrap()
+                            }
                         }
                     }
                     black_box(&out);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rmqtt_codec::{types::QoS, v3, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{Client, Packet, ProtocolVersion, Sender, Server, V5, V311, decode, draw::draws, encode};
+use super::{Packet, ProtocolVersion, V5, V311, decode, draw::draws, encode, sender};
 use crate::{
     mqtt::codec::{Ack, Connack, Connect, Publish, ReasonCode, Suback, UserProperties, Will},
     types::{PublishProperties, PublishProperty, Qos},
@@ -53,13 +53,6 @@ fn assert_understood<T, C>(
     codec.encode(theirs.clone(), &mut wire).unwrap();
     let decoded = decode(&wire, version, sender(ours)).unwrap_or_else(|error| panic!("{theirs:?}: {error}"));
     assert_eq!(convert(&decoded).as_ref(), Some(theirs), "we decode {theirs:?}");
-}
-
-fn sender(packet: &Packet<'_>) -> Sender {
-    match packet {
-        Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => Server,
-        _ => Client,
-    }
 }
 
 fn qos(qos: Qos) -> QoS {

@@ -25,3 +25,11 @@ fn encode(packet: &Packet<'_>, version: ProtocolVersion) -> Vec<u8> {
     packet.encode(version, MAXIMUM_PACKET_SIZE, &mut out).expect("fits");
     out
 }
+
+/// A side that may send this packet.
+fn sender(packet: &Packet<'_>) -> Sender {
+    match packet {
+        Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => Server,
+        _ => Client,
+    }
+}

@@ -5,20 +5,12 @@ use std::borrow::Cow;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Client, MAXIMUM_PACKET_SIZE, Packet, ProtocolVersion, Sender, Server, V5, V311, decode, draw::draws, encode,
+    Client, MAXIMUM_PACKET_SIZE, Packet, ProtocolVersion, Sender, Server, V5, V311, decode, draw::draws, encode, sender,
 };
 use crate::{
     mqtt::codec::{OutgoingPublish, PacketTooLarge, Publish, split},
     types::{PublishProperties, PublishProperty, Qos},
 };
-
-/// A side that may send this packet.
-fn sender(packet: &Packet<'_>) -> Sender {
-    match packet {
-        Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => Server,
-        _ => Client,
-    }
-}
 
 proptest! {
     #[test]

@@ -16,7 +16,7 @@ const DAY: u64 = 86_400 * SECOND;
 
 /// What the process may use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct LimitSettings {
     /// Memory that caches and buffers scale to, in bytes.
     #[serde(deserialize_with = "bytes::<_, _, { 16 * MIB }, TIB>", serialize_with = "write_bytes")]
@@ -34,7 +34,7 @@ impl Default for LimitSettings {
 
 /// What one MQTT client may use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct MqttSettings {
     /// Unacknowledged QoS 1 and 2 messages on the way to the bridge.
     #[serde(deserialize_with = "number::<_, _, 1, 65_535>")]
@@ -75,7 +75,7 @@ impl Default for MqttSettings {
 
 /// How much the journal keeps, and how long a best-effort record may stay unsynced.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct JournalSettings {
     /// Age at which a segment may go, once no consumer needs it.
     #[serde(deserialize_with = "duration::<_, 0, { 36_500 * DAY }>", serialize_with = "write_duration")]

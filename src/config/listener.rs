@@ -1,17 +1,22 @@
 //! `[[listener]]` and `[http]`: where the bridge can be reached.
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
 
 /// A port for MQTT clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct ListenerSettings {
     /// Address and port.
+    #[serde(deserialize_with = "address")]
     pub bind: SocketAddr,
     /// TLS; without it the port speaks plain MQTT.
     #[serde(default, deserialize_with = "tls", skip_serializing_if = "Option::is_none")]
@@ -45,9 +50,10 @@ pub enum Certificate {
 
 /// The HTTP server: stream, page, metrics and health.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HttpSettings {
     /// Address and port.
+    #[serde(deserialize_with = "address")]
     pub bind: SocketAddr,
 }
 
@@ -71,7 +77,7 @@ fn loopback(port: u16) -> SocketAddr {
 
 /// `tls` as a table.
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct TlsKeys {
     #[serde(skip_serializing_if = "Option::is_none")]
     cert: Option<PathBuf>,
@@ -105,14 +111,33 @@ impl From<TlsSettings> for TlsKeys {
     }
 }
 
+/// Reads an IP address with its port.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    struct Address;
+
+    impl Visitor<'_> for Address {
+        type Value = SocketAddr;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an IP address and a port, such as \"127.0.0.1:1883\" or \"[::1]:1883\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<SocketAddr, E> {
+            text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+
+    deserializer.deserialize_str(Address)
+}
+
 /// Reads `true`, `false` or a table.
-fn tls<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<TlsSettings>, D::Error> {
+fn tls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TlsSettings>, D::Error> {
     struct Tls;
 
-    impl<'de> serde::de::Visitor<'de> for Tls {
+    impl<'de> Visitor<'de> for Tls {
         type Value = Option<TlsSettings>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("true, false, or a table such as { cert = \"server.pem\", key = \"server.key\" }")
         }
 
@@ -120,8 +145,8 @@ fn tls<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<TlsSe
             Ok(on.then(TlsSettings::default))
         }
 
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            TlsSettings::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            TlsSettings::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
         }
     }
 

@@ -6,10 +6,15 @@
 
 mod broker;
 mod listener;
+mod load;
 mod operation;
 mod route;
+mod source;
 mod timescale;
 mod units;
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -17,15 +22,17 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use listener::{Certificate, HttpSettings, ListenerSettings, TlsSettings};
+pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
 pub use timescale::{DatabaseUrl, DatabaseUrlError, TimescaleSettings};
 
 use crate::limits;
+use source::KeyPath;
 
 /// Everything that can be set. The default is what runs without a file: on this machine only.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Settings {
     /// Where the journal, derived state and development certificates lie; relative to the
     /// working directory.
@@ -79,7 +86,7 @@ impl Default for Settings {
 
 /// The pod that events belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct PodSettings {
     /// `userId` of every event: the pod's owner.
     #[serde(deserialize_with = "non_empty")]
@@ -99,12 +106,13 @@ impl Settings {
         self.data_dir.join("certs")
     }
 
-    /// What is wrong between keys, each with the path of the key to change.
-    fn check(&self) -> Vec<(String, String)> {
+    /// What is wrong between keys, each with the key to change.
+    fn check(&self) -> Vec<(KeyPath, String)> {
+        let root = KeyPath::default();
         let mut problems = Vec::new();
-        let mut bound = BTreeMap::from([(self.http.bind, "http.bind".to_owned())]);
+        let mut bound = BTreeMap::from([(self.http.bind, root.key("http").key("bind"))]);
         for (index, listener) in self.listeners.iter().enumerate() {
-            let key = format!("listener[{index}].bind");
+            let key = root.key("listener").index(index).key("bind");
             // Port 0 is "any free port", so two of them do not collide.
             if let Some(other) = bound.get(&listener.bind).filter(|_| listener.bind.port() != 0) {
                 problems.push((key, format!("{} is taken by `{other}`", listener.bind)));
@@ -113,16 +121,17 @@ impl Settings {
             }
         }
         for (index, route) in self.routes.iter().enumerate() {
-            problems.extend(route.check().map(|(key, problem)| (format!("route[{index}].{key}"), problem)));
+            let path = root.key("route").index(index);
+            problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
         }
         let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
         if u64::from(self.limits.maximum_packet_size) > pending {
             let problem = format!("must not exceed an eighth of `limits.memory`, {pending} bytes");
-            problems.push(("limits.maximum_packet_size".to_owned(), problem));
+            problems.push((root.key("limits").key("maximum_packet_size"), problem));
         }
         if self.journal.maximum_bytes < 2 * self.journal.segment_bytes {
             let problem = "must hold at least two segments of `journal.segment_bytes`".to_owned();
-            problems.push(("journal.maximum_bytes".to_owned(), problem));
+            problems.push((root.key("journal").key("maximum_bytes"), problem));
         }
         problems
     }

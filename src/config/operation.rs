@@ -10,7 +10,7 @@ use crate::limits;
 
 /// Server-Sent Events.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct StreamSettings {
     /// Silence after which a client gets a comment, so that nothing between closes the connection.
     #[serde(deserialize_with = "duration::<_, 1_000, 300_000>", serialize_with = "write_duration")]
@@ -25,7 +25,7 @@ impl Default for StreamSettings {
 
 /// The log, on standard error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct LogSettings {
     /// How a line looks.
     pub format: LogFormat,
@@ -51,7 +51,9 @@ pub struct LogFilter(String);
 
 /// Text that is no log filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}; expected a level (error, warn, info, debug, trace, off), or directives such as info,synap_mqtt::mqtt=debug")]
+#[error(
+    "{0}; expected a level (error, warn, info, debug, trace, off), or directives such as info,synap_mqtt::mqtt=debug"
+)]
 pub struct LogFilterError(String);
 
 impl LogFilter {
@@ -99,7 +101,7 @@ impl fmt::Display for LogFilter {
 
 /// The end of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct ShutdownSettings {
     /// Time for connections and consumers to finish after SIGTERM.
     #[serde(deserialize_with = "duration::<_, 0, 600_000>", serialize_with = "write_duration")]

@@ -9,7 +9,7 @@ use crate::types::{Reliability, TopicError, TopicFilter};
 
 /// One rule; the first whose topic matches makes the event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct RouteSettings {
     /// The topics it is for.
     pub topic: TopicPattern,
@@ -91,7 +91,9 @@ pub enum RouteError {
     #[error("`{0}`: a named part is a letter followed by letters, digits or _, in braces: `{{device}}`")]
     BadName(String),
     /// Not three parts, or a part with other characters.
-    #[error("\"{0}\": expected {{domain}}.{{action}}.{{modifier}} of letters, digits, - and _, such as devices.telemetry.received")]
+    #[error(
+        "\"{0}\": expected {{domain}}.{{action}}.{{modifier}} of letters, digits, - and _, such as devices.telemetry.received"
+    )]
     EventType(String),
     /// Longer than the pod's contract allows.
     #[error("an event type has at most 128 characters, not {0}")]
@@ -284,7 +286,9 @@ mod tests {
 
     #[test]
     fn pointers_follow_rfc_6901() {
-        for (text, valid) in [("/time", true), ("/a~1b/0", true), ("/", true), ("time", false), ("/~2", false), ("/a~", false)] {
+        for (text, valid) in
+            [("/time", true), ("/a~1b/0", true), ("/", true), ("time", false), ("/~2", false), ("/a~", false)]
+        {
             assert_eq!(text.parse::<JsonPointer>().is_ok(), valid, "{text}");
         }
     }

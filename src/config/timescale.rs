@@ -7,7 +7,7 @@ use url::Url;
 
 /// The database. Without it events stay in the embedded store.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct TimescaleSettings {
     /// Where it is and who the bridge is there.
     pub url: DatabaseUrl,

@@ -80,9 +80,7 @@ struct Bounded {
 
 impl Bounded {
     fn within<E: de::Error>(&self, number: Option<u64>, found: Unexpected<'_>) -> Result<u64, E> {
-        number
-            .filter(|number| (self.min..=self.max).contains(number))
-            .ok_or_else(|| E::invalid_value(found, self))
+        number.filter(|number| (self.min..=self.max).contains(number)).ok_or_else(|| E::invalid_value(found, self))
     }
 
     /// Whether a number without a unit has a meaning: a count, or bytes.

@@ -5,6 +5,7 @@
 
 mod client_id;
 mod event;
+mod health;
 mod properties;
 mod publication;
 mod qos;
@@ -15,6 +16,7 @@ mod topic;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
+pub use health::{HealthReporter, HealthState};
 pub use properties::{PublishProperties, PublishProperty, PropertyError};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

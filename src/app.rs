@@ -6,7 +6,6 @@ use crate::{config::Settings, telemetry::Metrics};
 ///
 /// # Errors
 /// When a part cannot start.
-#[expect(clippy::unused_async, reason = "stub")]
 pub async fn run(_settings: Settings, _metrics: Metrics) -> anyhow::Result<()> {
     Ok(())
 }

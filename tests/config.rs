@@ -1,6 +1,8 @@
 //! The binary's configuration and certificates as a user meets them: exit codes, what is
 //! printed, and what is on disk afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::Path,

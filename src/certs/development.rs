@@ -39,6 +39,9 @@ const LEAF_DAYS: i64 = 820;
 /// The server certificate is renewed at a start this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 
+/// Longest common name that X.509 allows, in characters (RFC 5280 appendix A, ub-common-name).
+const MAXIMUM_COMMON_NAME: usize = 64;
+
 /// Why a certificate was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
@@ -46,7 +49,7 @@ pub enum CertsError {
     #[error("{} exists; --force replaces it", .0.display())]
     Exists(PathBuf),
     /// The name makes no file name.
-    #[error("{0:?} cannot be a name: expected letters, digits, '.', '-' and '_', not starting with '.'")]
+    #[error("{0:?} cannot be a name: expected up to 64 letters, digits, '.', '-' and '_', not starting with '.'")]
     Name(String),
     /// `ca` is the CA's own.
     #[error("the name \"ca\" is taken by the CA itself")]
@@ -130,7 +133,8 @@ impl DevelopmentCerts {
     /// # Errors
     /// When it exists and `replace` is not set, or a file cannot be written.
     pub fn make_authority(&self, replace: bool) -> Result<CertificateFiles, CertsError> {
-        let mut params = params(&format!("synap-mqtt development CA of {}", host_name()), CA_DAYS);
+        let name = format!("synap-mqtt development CA of {}", host_name());
+        let mut params = params(&name.chars().take(MAXIMUM_COMMON_NAME).collect::<String>(), CA_DAYS);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let sign = |source| CertsError::Sign { name: "ca".to_owned(), source };
@@ -153,7 +157,7 @@ impl DevelopmentCerts {
         replace: bool,
     ) -> Result<CertificateFiles, CertsError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        if name.is_empty() || name.len() > MAXIMUM_COMMON_NAME || name.starts_with('.') || !name.chars().all(plain) {
             return Err(CertsError::Name(name.to_owned()));
         }
         if name == "ca" {

@@ -146,7 +146,7 @@ fn nothing_is_overwritten_unasked() {
     issue("pump-7", false).unwrap();
     assert!(matches!(issue("pump-7", false), Err(CertsError::Exists(_))));
     issue("pump-7", true).unwrap();
-    for name in ["", "../x", "a/b", ".hidden", "a b"] {
+    for name in ["", "../x", "a/b", ".hidden", "a b", &"x".repeat(65)] {
         assert!(matches!(issue(name, true), Err(CertsError::Name(_))), "{name}");
     }
     assert!(matches!(issue("ca", true), Err(CertsError::Reserved)));

@@ -126,7 +126,7 @@ impl Settings {
         }
         let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
         if u64::from(self.limits.maximum_packet_size) > pending {
-            let problem = format!("must not exceed an eighth of `limits.memory`, {pending} bytes");
+            let problem = format!("must not exceed {pending}, the bytes of `limits.memory` that wait for the disk");
             problems.push((root.key("limits").key("maximum_packet_size"), problem));
         }
         if self.journal.maximum_bytes < 2 * self.journal.segment_bytes {

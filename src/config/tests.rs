@@ -105,7 +105,7 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
         ),
         (
             "[limits]\nmemory = \"64MiB\"\nmaximum_packet_size = \"9MiB\"",
-            "pod.toml:3: `limits.maximum_packet_size`: must not exceed an eighth of `limits.memory`",
+            "pod.toml:3: `limits.maximum_packet_size`: must not exceed 8388608, the bytes of `limits.memory` that wait",
         ),
         ("[timescale]\n", "pod.toml:1: `timescale`: missing key `url`"),
         (

@@ -127,7 +127,10 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]
     pub fn read_disk(&mut self) -> Result<Option<Slice>, ReadError> {
-        let limit = (*self.watch.borrow()).min(self.shared.on_disk());
+        // Two statements: whoever moves the watermark holds the front's mutex, so a borrow of the
+        // watermark must never be held while taking that mutex.
+        let visible = *self.watch.borrow();
+        let limit = visible.min(self.shared.on_disk());
         loop {
             let Some(place) = self.take_place()? else { return Ok(None) };
             match place.segment.read(place.offset, self.position, limit)? {

@@ -308,7 +308,8 @@ impl Segment {
         }
     }
 
-    /// The next whole record behind damage, with a sequence above `after`.
+    /// The next whole record behind damage that starts after the record `after`: its offset, and
+    /// the sequence below which records are lost.
     ///
     /// # Errors
     /// As the file system says.
@@ -319,8 +320,11 @@ impl Segment {
             let mut found = None;
             let header = Header::decode(&rest[at..]).ok()?;
             if header.sequence > after {
-                scan(rest.get(at..at + header.record_bytes())?, |_, header, _| {
-                    found = Some((damaged + at as u64, header.sequence));
+                scan(rest.get(at..at + header.record_bytes())?, |_, header, record| {
+                    // A mark has the sequence of the record before it, which is lost.
+                    let is_mark = matches!(record, Record::Mark { .. });
+                    let sequence = if is_mark { header.sequence.next() } else { header.sequence };
+                    found = Some((damaged + at as u64, sequence));
                     false
                 });
             }

@@ -5,6 +5,7 @@
 
 mod client_id;
 mod event;
+mod event_query;
 mod health;
 mod properties;
 mod publication;
@@ -17,6 +18,7 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
+pub use event_query::{EventPage, EventQuery};
 pub use health::{HealthReporter, HealthState};
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;

@@ -5,6 +5,7 @@
 
 mod client_id;
 mod event;
+mod event_query;
 mod properties;
 mod publication;
 mod qos;
@@ -15,6 +16,7 @@ mod topic;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
+pub use event_query::{EventPage, EventQuery};
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

@@ -6,6 +6,7 @@
 mod client_id;
 mod event;
 mod event_query;
+mod json;
 mod properties;
 mod publication;
 mod qos;
@@ -15,8 +16,9 @@ mod timestamp;
 mod topic;
 
 pub use client_id::{ClientId, ClientIdError};
-pub use event::{EventMapper, Reliability, Source, SynapEvent};
+pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery};
+pub use json::write_json_string;
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

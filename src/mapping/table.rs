@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compiled_is_named() {
-        let problem = |route: Route| RouteTable::compile(&[super::built_in()[0].clone(), route]).unwrap_err();
+        let problem = |route: Route| RouteTable::compile(&[built_in()[0].clone(), route]).unwrap_err();
         let error = problem(Route { event_type: "x".repeat(129), ..route("a") });
         assert_eq!((error.index, error.topic.as_str(), error.problem), (1, "a", RouteProblem::EventType));
         let mixed = Route { subject: Some("{a}-{b}".into()), subject_type: DEVICE.into(), ..route("{a}/{b}") };

@@ -111,6 +111,35 @@ pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
 /// Time that answers in progress get when the HTTP server stops. Streams end at once.
 pub const HTTP_DRAIN: Duration = Duration::from_secs(5);
 
+/// Rows in one COPY, at most a journal batch more. Measured in docs/decisions/0004-events-table.md:
+/// more rows gain nothing.
+pub const TIMESCALE_BATCH_ROWS: usize = 5_000;
+
+/// Time for a session with the database to open, and for an idle one to answer.
+pub const TIMESCALE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for one transaction of the writer. Locks of others may hold it up; a server that is
+/// gone without a word is found out by this.
+pub const TIMESCALE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often an idle session is asked whether it lives, so that readiness is true.
+pub const TIMESCALE_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// First pause after the database failed; doubles with each failure.
+pub const TIMESCALE_RETRY_MINIMUM: Duration = Duration::from_millis(100);
+
+/// Longest pause while the database is away: the delay of recovery, against noise in its log.
+pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
+
+/// How often a draining backlog is told of in the log.
+pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Connections for queries, beside the writer's one.
+pub const QUERY_CONNECTIONS: u32 = 4;
+
+/// Time for one query of events, and for a connection to ask it on.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.
 pub mod share {

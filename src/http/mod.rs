@@ -18,13 +18,13 @@ mod tests;
 use std::{error::Error, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 
 pub use server::Server;
 
 use crate::{
     stream::{History, HistoryError, Streams},
-    types::{EventPage, EventQuery},
+    timescale,
+    types::{EventPage, EventQuery, HealthSnapshot},
 };
 
 /// What the server shows.
@@ -37,7 +37,7 @@ pub struct Services {
     /// Behind `/metrics`: the text that Prometheus reads.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Behind `/healthz` and `/readyz`.
-    pub health: Arc<dyn Fn() -> Health + Send + Sync>,
+    pub health: Arc<dyn Fn() -> HealthSnapshot + Send + Sync>,
 }
 
 /// Where stored events are asked for.
@@ -68,30 +68,13 @@ impl EventStore for History {
     }
 }
 
-/// How the bridge is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Health {
-    /// False when only a restart can help.
-    pub live: bool,
-    /// What it depends on, each by name.
-    pub checks: Vec<Check>,
-}
-
-/// One thing that the bridge depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Short and stable, for instance `journal` or `timescale`.
-    pub name: &'static str,
-    /// Whether it does its work.
-    pub ready: bool,
-    /// For a human: how far it is, or what is wrong.
-    pub detail: String,
-}
-
-impl Health {
-    /// Whether requests should be sent here.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.live && self.checks.iter().all(|check| check.ready)
+impl EventStore for timescale::EventStore {
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
+        Box::pin(async move {
+            self.events(&query).await.map_err(|error| match error {
+                timescale::QueryError::Cursor => QueryError::Cursor,
+                other => QueryError::Unavailable(other.into()),
+            })
+        })
     }
 }

@@ -18,7 +18,7 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
-pub use health::{HealthReporter, HealthState};
+pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery};
 pub use json::write_json_string;

@@ -67,6 +67,8 @@ impl Feed {
             self.fill(&mut batch).await?;
             if batch.through() == batch.after() {
                 tokio::select! {
+                    // What is durable when `stop` is cancelled is still handed over.
+                    biased;
                     changed = self.reader.changed() => changed?,
                     () = stop.cancelled() => return Ok(()),
                     () = ready.closed() => return Ok(()),

@@ -36,7 +36,8 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), WriteError> {
     migrator.dangerous_set_table_name("mqtt.migrations");
     // A newer version may have been here before; its migrations are none of our business.
     migrator.set_ignore_missing(true);
-    Ok(migrator.run(connection).await?)
+    // `run` is generic in a way that makes the future of every caller lose `Send`.
+    Ok(migrator.run_direct(None, connection, false).await?)
 }
 
 /// Looks at the table `events`.

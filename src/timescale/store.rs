@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Acquire, AssertSqlSafe, PgConnection, PgTransaction};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use super::{

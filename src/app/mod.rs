@@ -43,7 +43,8 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let (journal, store) = open_journal(&settings)?;
     let mapper = event_mapper(&settings, &journal)?;
     let policy = Arc::clone(&mapper);
-    let broker = Broker::new(journal.clone(), broker_settings(&settings), Box::new(move |topic| policy.guarantees(topic)));
+    let broker =
+        Broker::new(journal.clone(), broker_settings(&settings), Box::new(move |topic| policy.guarantees(topic)));
     let replayed = restore(&broker, &store).await?;
 
     let database = database(&settings)?;
@@ -55,7 +56,8 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         consumers.spawn(health::watch_timescale(Arc::clone(&statistics), health, stop.consumers.clone()));
         statistics
     });
-    let options = StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
+    let options =
+        StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
     let streams = Streams::new(journal.clone(), Arc::clone(&mapper), &options);
     let hub = streams.clone();
     let stop_hub = stop.consumers.clone();
@@ -76,7 +78,8 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
-    let sources = metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
+    let sources =
+        metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
     let services = Services {
         events: event_store(database.as_ref(), &journal, &mapper),
         streams,

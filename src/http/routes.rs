@@ -10,11 +10,10 @@ use axum::{
     routing::get,
 };
 use futures_util::StreamExt;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Health, Services, assets, host, parameters, problem::Problem};
-use crate::types::EventPage;
+use super::{Services, assets, host, parameters, problem::Problem};
+use crate::types::{EventPage, HealthSnapshot};
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
@@ -84,13 +83,12 @@ async fn healthz(State(context): State<Context>) -> Response {
 
 async fn readyz(State(context): State<Context>) -> Response {
     let health = (context.services.health)();
-    health_answer(health.is_ready(), &health)
+    health_answer(health.ready, &health)
 }
 
-fn health_answer(is_good: bool, health: &Health) -> Response {
+fn health_answer(is_good: bool, health: &HealthSnapshot) -> Response {
     let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"live": health.live, "ready": health.is_ready(), "checks": health.checks});
-    (status, Json(body)).into_response()
+    (status, Json(health)).into_response()
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     journal::Journal,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::Qos,
+    types::{HealthState, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -47,7 +47,8 @@ impl TestServer {
                 let ready = Arc::clone(&ready);
                 move || {
                     let ready = ready.load(std::sync::atomic::Ordering::Relaxed);
-                    Health { live: true, checks: vec![Check { name: "journal", ready, detail: "fine".into() }] }
+                    let state = if ready { HealthState::Ready } else { HealthState::Starting };
+                    HealthSnapshot { live: true, ready, components: [("journal", state)].into() }
                 }
             }),
         };
@@ -187,8 +188,8 @@ async fn health_and_metrics_say_what_is_injected() {
     assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
     let (status, body) = server.json("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let checks = json!([{"name": "journal", "ready": false, "detail": "fine"}]);
-    assert_eq!(body, json!({"live": true, "ready": false, "checks": checks}));
+    let components = json!({"journal": {"state": "starting"}});
+    assert_eq!(body, json!({"live": true, "ready": false, "components": components}));
 }
 
 #[tokio::test]

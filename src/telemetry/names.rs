@@ -71,7 +71,12 @@ pub const METRICS: &[Metric] = &[
         "Rows that the database refused and that went to `dead_letters`",
     ),
     metric(Gauge, "synap_mqtt_stream_clients", Count, "Stream clients that are connected"),
-    metric(Counter, "synap_mqtt_stream_events_encoded_total", Count, "Events encoded for stream clients, once for all that are live"),
+    metric(
+        Counter,
+        "synap_mqtt_stream_events_encoded_total",
+        Count,
+        "Events encoded for stream clients, once for all that are live",
+    ),
     metric(Counter, "synap_mqtt_stream_bytes_total", Bytes, "Bytes handed to stream clients"),
     metric(Counter, "synap_mqtt_stream_gaps_total", Count, "Resumes from an id older than what is kept"),
     metric(Gauge, "process_resident_memory_bytes", Bytes, "Resident memory of the process"),

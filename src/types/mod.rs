@@ -18,9 +18,9 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
-pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery};
+pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;

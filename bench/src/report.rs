@@ -1,0 +1,150 @@
+//! What a run showed, for people and for `bench/run`.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Books, Latency, Plan, Usage, latency};
+
+/// The figures of one run. Latencies are in milliseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Messages written by publishers.
+    pub sent: u64,
+    /// Messages acknowledged to publishers with success.
+    pub acknowledged: u64,
+    /// Messages acknowledged with a failure code.
+    pub refused: u64,
+    /// First arrivals over all receivers.
+    pub delivered: u64,
+    /// Messages owed to a receiver (acknowledged; at QoS 0 sent) that did not arrive.
+    pub lost: u64,
+    /// Arrivals beyond the first.
+    pub duplicated: u64,
+    /// First arrivals after a later message of the same publisher.
+    pub out_of_order: u64,
+    /// Arrivals that no publisher of the run sent.
+    pub foreign: u64,
+    /// Connections that broke, and why.
+    pub broken: Vec<String>,
+    /// Whether the run kept every promise of its QoS.
+    pub ok: bool,
+    /// Messages per second until the last acknowledgement (QoS 0: write).
+    pub published_per_second: f64,
+    /// First arrivals per second until the last.
+    pub delivered_per_second: f64,
+    /// Send to arrival.
+    pub end_to_end: Percentiles,
+    /// Send to PUBACK or PUBCOMP.
+    pub acknowledgement: Percentiles,
+    /// Processor seconds of the load generator.
+    pub own_cpu_seconds: f64,
+    /// Processor seconds of the server.
+    pub server_cpu_seconds: Option<f64>,
+    /// Resident MiB of the server before publishing.
+    pub server_mib_before: Option<f64>,
+    /// Most resident MiB of the server during the run.
+    pub server_mib: Option<f64>,
+}
+
+/// Milliseconds, to 1 %.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half are below.
+    pub p50: f64,
+    /// 99 % are below.
+    pub p99: f64,
+    /// 99.9 % are below.
+    pub p999: f64,
+    /// All are at or below.
+    pub max: f64,
+}
+
+impl Percentiles {
+    fn of<'a>(all: impl Iterator<Item = &'a Latency>) -> Result<Self> {
+        let mut sum = latency()?;
+        for one in all {
+            sum.add(one)?;
+        }
+        let at = |quantile| sum.value_at_quantile(quantile) as f64 / 1000.0;
+        Ok(Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: sum.max() as f64 / 1000.0 })
+    }
+}
+
+impl Report {
+    /// The figures of a run's books.
+    ///
+    /// # Errors
+    /// When histograms cannot be added up.
+    pub fn new(plan: &Plan, books: &Books, usage: Usage) -> Result<Self> {
+        let Books { ledgers, tallies, start_ns, broken } = books;
+        let per_second = |count: u64, last_ns: Option<u64>| {
+            let seconds = last_ns.unwrap_or_default().saturating_sub(*start_ns) as f64 / 1e9;
+            if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+        };
+        let mut report = Self {
+            sent: ledgers.iter().map(|ledger| ledger.sent).sum(),
+            acknowledged: ledgers.iter().map(|ledger| ledger.acknowledged.len()).sum(),
+            refused: ledgers.iter().map(|ledger| ledger.refused).sum(),
+            delivered: tallies.iter().flat_map(|tally| &tally.delivered).map(|set| set.len()).sum(),
+            lost: books.lost(plan),
+            duplicated: tallies.iter().map(|tally| tally.duplicated).sum(),
+            out_of_order: tallies.iter().map(|tally| tally.out_of_order).sum(),
+            foreign: tallies.iter().map(|tally| tally.foreign).sum(),
+            broken: broken.clone(),
+            end_to_end: Percentiles::of(tallies.iter().map(|tally| &tally.latency))?,
+            acknowledgement: Percentiles::of(ledgers.iter().map(|ledger| &ledger.latency))?,
+            own_cpu_seconds: usage.own_cpu_seconds,
+            server_cpu_seconds: usage.server_cpu_seconds,
+            server_mib_before: usage.server_resident_bytes.map(|(before, _)| mib(before)),
+            server_mib: usage.server_resident_bytes.map(|(_, most)| mib(most)),
+            ..Self::default()
+        };
+        let promised = if plan.qos == 0 { report.sent } else { report.acknowledged };
+        report.published_per_second = per_second(promised, ledgers.iter().map(|ledger| ledger.last_ns).max());
+        report.delivered_per_second = per_second(report.delivered, tallies.iter().map(|tally| tally.last_ns).max());
+        let complete = plan.qos == 0 || (report.lost == 0 && report.acknowledged == report.sent);
+        let exactly_once = plan.qos < 2 || report.duplicated == 0;
+        report.ok = complete && exactly_once && report.broken.is_empty();
+        Ok(report)
+    }
+}
+
+/// Bytes in MiB.
+#[must_use]
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<22}{value}");
+        let latency =
+            |l: &Percentiles| format!("p50 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2} ms", l.p50, l.p99, l.p999, l.max);
+        row(f, "sent", self.sent.to_string())?;
+        row(
+            f,
+            "acknowledged",
+            format!("{} ({:.0}/s), {} refused", self.acknowledged, self.published_per_second, self.refused),
+        )?;
+        row(f, "delivered", format!("{} ({:.0}/s)", self.delivered, self.delivered_per_second))?;
+        row(f, "lost", self.lost.to_string())?;
+        row(f, "duplicated", self.duplicated.to_string())?;
+        row(f, "out of order", self.out_of_order.to_string())?;
+        row(f, "foreign", self.foreign.to_string())?;
+        row(f, "end to end", latency(&self.end_to_end))?;
+        row(f, "acknowledgement", latency(&self.acknowledgement))?;
+        row(f, "load generator", format!("{:.2} CPU s", self.own_cpu_seconds))?;
+        if let (Some(cpu), Some(before), Some(most)) =
+            (self.server_cpu_seconds, self.server_mib_before, self.server_mib)
+        {
+            row(f, "server", format!("{cpu:.2} CPU s, {before:.1} MiB before, {most:.1} MiB at most"))?;
+        }
+        for broken in &self.broken {
+            row(f, "broken", broken.clone())?;
+        }
+        row(f, "promises kept", if self.ok { "yes" } else { "NO" }.to_owned())
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Books, Latency, Plan, Usage, latency};
@@ -116,6 +116,20 @@ impl Report {
 #[must_use]
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// Prints figures as one line of JSON with further fields, each `KEY=VALUE`.
+///
+/// # Errors
+/// When a label has no `=`.
+pub fn print_json(labels: &[String], mut figures: serde_json::Value) -> Result<()> {
+    let fields = figures.as_object_mut().context("figures are an object")?;
+    for label in labels {
+        let (key, text) = label.split_once('=').with_context(|| format!("--label {label} has no ="))?;
+        ensure!(fields.insert(key.to_owned(), text.into()).is_none(), "--label {key} is a figure's name");
+    }
+    println!("{figures}");
+    Ok(())
 }
 
 impl fmt::Display for Report {

@@ -10,6 +10,7 @@ use synap_mqtt_bench::{
     dial::Target,
     load::{Amount, Plan, Topics, dial, run},
     process::Process,
+    report::print_json,
     sse::Endpoint,
 };
 
@@ -161,14 +162,20 @@ impl Messages {
     }
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cli.common.threads).enable_all().build()?;
-    let ok = runtime.block_on(start(cli))?;
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cli.common.threads).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(start(cli))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
+/// Runs one mode; whether every promise was kept.
 async fn start(Cli { common, mode }: Cli) -> Result<bool> {
     let version = if common.v5 { Version::V5 } else { Version::V311 };
     let target = Target::new(&common.host, common.port, common.cafile.as_deref(), version, common.keep_alive).await?;
@@ -234,13 +241,4 @@ async fn settled(server: &Process) -> Result<u64> {
         last = now;
     }
     Ok(last)
-}
-
-fn print_json(labels: &[String], mut value: serde_json::Value) -> Result<()> {
-    for label in labels {
-        let (key, text) = label.split_once('=').with_context(|| format!("--label {label} has no ="))?;
-        value[key] = text.into();
-    }
-    println!("{value}");
-    Ok(())
 }

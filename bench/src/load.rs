@@ -159,7 +159,10 @@ impl Plan {
 
     fn filters(&self, subscriber: u32) -> Vec<String> {
         match self.topics {
-            Topics::Own => vec![self.topic.replace("{}", "+")],
+            Topics::Own => {
+                let levels = self.topic.split('/').map(|level| if level.contains("{}") { "+" } else { level });
+                vec![levels.collect::<Vec<_>>().join("/")]
+            }
             Topics::Fanout => vec![self.topic(0)],
             Topics::Paired => {
                 (0..self.publishers).filter(|id| self.is_for(*id, subscriber)).map(|id| self.topic(id)).collect()
@@ -441,5 +444,7 @@ mod tests {
             (vec!["a/0".to_owned(), "a/2".to_owned()], vec!["a/1".to_owned()])
         );
         assert_eq!(plan.copies(), 1);
+        let wildcard = Plan { topics: Topics::Own, topic: "a/b-{}/c".to_owned(), ..plan };
+        assert_eq!((wildcard.filters(1), wildcard.copies()), (vec!["a/+/c".to_owned()], 2));
     }
 }

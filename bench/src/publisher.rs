@@ -55,7 +55,7 @@ pub struct Ledger {
     pub refused: u64,
     /// Microseconds from write to PUBACK or PUBCOMP.
     pub latency: Latency,
-    /// Time of the last write (QoS 0) or acknowledgement.
+    /// Time of the last acknowledgement.
     pub last_ns: u64,
 }
 
@@ -158,9 +158,6 @@ impl Publisher {
                 self.out.clear();
                 self.ledger.sent += encoded;
                 progress.sent.fetch_add(encoded, Relaxed);
-                if self.ledger.qos == 0 {
-                    self.ledger.last_ns = clock.now_ns();
-                }
             }
             if self.ledger.is_full() || (self.is_used_up(now_ns) && self.ledger.in_flight > 0) {
                 self.read_acknowledgements(clock, progress).await?;

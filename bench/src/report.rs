@@ -31,14 +31,14 @@ pub struct Report {
     pub broken: Vec<String>,
     /// Whether the run kept every promise of its QoS.
     pub ok: bool,
-    /// Messages per second until the last acknowledgement (QoS 0: write).
-    pub published_per_second: f64,
+    /// Acknowledged messages per second until the last acknowledgement; QoS 0 has none.
+    pub acknowledged_per_second: Option<f64>,
     /// First arrivals per second until the last.
     pub delivered_per_second: f64,
-    /// Send to arrival.
-    pub end_to_end: Percentiles,
-    /// Send to PUBACK or PUBCOMP.
-    pub acknowledgement: Percentiles,
+    /// Send to arrival; a run without receivers has none.
+    pub end_to_end: Option<Percentiles>,
+    /// Send to PUBACK or PUBCOMP; QoS 0 has none.
+    pub acknowledgement: Option<Percentiles>,
     /// Processor seconds of the load generator.
     pub own_cpu_seconds: f64,
     /// Processor seconds of the server.
@@ -94,16 +94,20 @@ impl Report {
             out_of_order: tallies.iter().map(|tally| tally.out_of_order).sum(),
             foreign: tallies.iter().map(|tally| tally.foreign).sum(),
             broken: broken.clone(),
-            end_to_end: Percentiles::of(tallies.iter().map(|tally| &tally.latency))?,
-            acknowledgement: Percentiles::of(ledgers.iter().map(|ledger| &ledger.latency))?,
             own_cpu_seconds: usage.own_cpu_seconds,
             server_cpu_seconds: usage.server_cpu_seconds,
             server_mib_before: usage.server_resident_bytes.map(|(before, _)| mib(before)),
             server_mib: usage.server_resident_bytes.map(|(_, most)| mib(most)),
             ..Self::default()
         };
-        let promised = if plan.qos == 0 { report.sent } else { report.acknowledged };
-        report.published_per_second = per_second(promised, ledgers.iter().map(|ledger| ledger.last_ns).max());
+        if plan.qos > 0 {
+            let last_ns = ledgers.iter().map(|ledger| ledger.last_ns).max();
+            report.acknowledged_per_second = Some(per_second(report.acknowledged, last_ns));
+            report.acknowledgement = Some(Percentiles::of(ledgers.iter().map(|ledger| &ledger.latency))?);
+        }
+        if !tallies.is_empty() {
+            report.end_to_end = Some(Percentiles::of(tallies.iter().map(|tally| &tally.latency))?);
+        }
         report.delivered_per_second = per_second(report.delivered, tallies.iter().map(|tally| tally.last_ns).max());
         let complete = plan.qos == 0 || (report.lost == 0 && report.acknowledged == report.sent);
         let exactly_once = plan.qos < 2 || report.duplicated == 0;
@@ -132,33 +136,38 @@ pub fn print_json(labels: &[String], mut figures: serde_json::Value) -> Result<(
     Ok(())
 }
 
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, p99, p999, max } = self;
+        write!(f, "p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2} ms")
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<22}{value}");
-        let latency =
-            |l: &Percentiles| format!("p50 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2} ms", l.p50, l.p99, l.p999, l.max);
-        row(f, "sent", self.sent.to_string())?;
-        row(
-            f,
-            "acknowledged",
-            format!("{} ({:.0}/s), {} refused", self.acknowledged, self.published_per_second, self.refused),
-        )?;
-        row(f, "delivered", format!("{} ({:.0}/s)", self.delivered, self.delivered_per_second))?;
-        row(f, "lost", self.lost.to_string())?;
-        row(f, "duplicated", self.duplicated.to_string())?;
-        row(f, "out of order", self.out_of_order.to_string())?;
-        row(f, "foreign", self.foreign.to_string())?;
-        row(f, "end to end", latency(&self.end_to_end))?;
-        row(f, "acknowledgement", latency(&self.acknowledgement))?;
-        row(f, "load generator", format!("{:.2} CPU s", self.own_cpu_seconds))?;
+        let mut row = |name: &str, value: fmt::Arguments<'_>| writeln!(f, "{name:<18}{value}");
+        row("sent", format_args!("{}", self.sent))?;
+        if let (Some(per_second), Some(latency)) = (self.acknowledged_per_second, self.acknowledgement) {
+            row("acknowledged", format_args!("{} ({per_second:.0}/s), {} refused", self.acknowledged, self.refused))?;
+            row("after", format_args!("{latency}"))?;
+        }
+        if let Some(latency) = self.end_to_end {
+            row("delivered", format_args!("{} ({:.0}/s)", self.delivered, self.delivered_per_second))?;
+            row("after", format_args!("{latency}"))?;
+            row("lost", format_args!("{}", self.lost))?;
+            row("duplicated", format_args!("{}", self.duplicated))?;
+            row("out of order", format_args!("{}", self.out_of_order))?;
+            row("foreign", format_args!("{}", self.foreign))?;
+        }
+        row("load generator", format_args!("{:.2} CPU s", self.own_cpu_seconds))?;
         if let (Some(cpu), Some(before), Some(most)) =
             (self.server_cpu_seconds, self.server_mib_before, self.server_mib)
         {
-            row(f, "server", format!("{cpu:.2} CPU s, {before:.1} MiB before, {most:.1} MiB at most"))?;
+            row("server", format_args!("{cpu:.2} CPU s, {before:.1} MiB before, {most:.1} MiB at most"))?;
         }
         for broken in &self.broken {
-            row(f, "broken", broken.clone())?;
+            row("broken", format_args!("{broken}"))?;
         }
-        row(f, "promises kept", if self.ok { "yes" } else { "NO" }.to_owned())
+        row("promises kept", format_args!("{}", if self.ok { "yes" } else { "NO" }))
     }
 }

@@ -125,7 +125,10 @@ async fn start(cli: Cli) -> Result<()> {
             connection.execute(AssertSqlSafe(format!("create database \"{name}\""))).await?;
             let url = cli.url.database(&name);
             PgConnection::connect_with(&url).await?.execute("create extension if not exists timescaledb").await?;
-            println!("{}", url.to_url_lossy());
+            let mut printed = url.to_url_lossy();
+            // sqlx's own parameters, which no other client understands.
+            printed.set_query(None);
+            println!("{printed}");
             return Ok(());
         }
         Mode::Drop { name } => {

@@ -11,8 +11,9 @@ use serde_json::Value;
 const BASELINES: [&str; 2] = ["mosquitto", "bare COPY"];
 
 /// Figure that a scenario is about, its unit and decimals.
-const HEADLINES: [(&str, &str, usize); 5] = [
+const HEADLINES: [(&str, &str, usize); 6] = [
     ("delivered_per_second", "messages/s", 0),
+    ("acknowledged_per_second", "messages/s", 0),
     ("bytes_per_connection", "bytes/connection", 0),
     ("server_mib", "MiB", 1),
     ("end_to_end/p99", "ms, p99", 2),
@@ -21,7 +22,7 @@ const HEADLINES: [(&str, &str, usize); 5] = [
 
 /// Further columns: title, figure, decimals.
 const COLUMNS: [(&str, &str, usize); 8] = [
-    ("acknowledged/s", "published_per_second", 0),
+    ("acknowledged/s", "acknowledged_per_second", 0),
     ("p50 ms", "end_to_end/p50", 2),
     ("p99 ms", "end_to_end/p99", 2),
     ("ack p99 ms", "acknowledgement/p99", 2),

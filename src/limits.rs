@@ -57,6 +57,13 @@ pub const RETAIN_BYTES: u64 = 2 << 30;
 /// need fills the disk no further than this.
 pub const MAXIMUM_JOURNAL_BYTES: u64 = 16 << 30;
 
+/// Silence on a stream after which a comment is sent: below the 30 s at which the pod's clients
+/// expect one, and below the 60 s at which proxies commonly give up.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// Time to drain after SIGTERM: inside the 30 s that Kubernetes waits before SIGKILL.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.
 pub mod share {

@@ -1,1 +1,63 @@
-//! Stub.
+//! The command line: its arguments, and the commands that do their work without the bridge.
+
+mod certs;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Settings;
+
+/// Exit code of a wrong configuration: EX_CONFIG of sysexits.h.
+pub const EX_CONFIG: u8 = 78;
+
+/// Bridge between IoT devices and a Synap pod: MQTT in, durable events in TimescaleDB,
+/// Server-Sent Events out. Without a command, runs the bridge.
+#[derive(Debug, Parser)]
+#[command(name = "synap-mqtt", version)]
+pub struct Cli {
+    /// TOML file; without it, defaults for this machine only. Variables SYNAP_MQTT__SECTION__KEY
+    /// override its keys, and DATABASE_URL the database's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do instead of running the bridge.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command that does its work and ends.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration and print what is in effect, passwords hidden
+    CheckConfig,
+    /// Make development certificates under the data directory
+    #[command(subcommand)]
+    Certs(certs::Certs),
+}
+
+impl Command {
+    /// Does the work; what it has to say goes to standard output.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or must not be overwritten.
+    pub fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        match self {
+            Self::CheckConfig => check_config(settings),
+            Self::Certs(certs) => certs.run(settings),
+        }
+    }
+}
+
+/// Prints settings that are known to be right.
+fn check_config(settings: &Settings) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", toml::to_string(settings)?)?;
+    for warning in settings.warnings() {
+        writeln!(out, "# warning: {warning}")?;
+    }
+    writeln!(out, "ok")?;
+    Ok(())
+}

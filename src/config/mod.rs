@@ -1,1 +1,166 @@
-//! Stub.
+//! Configuration: a TOML file and environment variables become [`Settings`], checked as a whole.
+//!
+//! Nothing here opens a socket, or a file other than the configuration itself. Every type is
+//! valid by construction or by [`Settings::check`]; whoever holds `Settings` need not ask again.
+//! On failure every problem found is named with its key, its place and what would be right.
+
+mod broker;
+mod listener;
+mod load;
+mod operation;
+mod route;
+mod source;
+mod timescale;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+pub use broker::{JournalSettings, LimitSettings, MqttSettings};
+pub use listener::{Certificate, HttpSettings, ListenerSettings, TlsSettings};
+pub use load::{ConfigError, Problem, load};
+pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
+pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
+pub use timescale::{DatabaseUrl, DatabaseUrlError, TimescaleSettings};
+
+use crate::limits;
+use source::KeyPath;
+
+/// Everything that can be set. The default is what runs without a file: on this machine only.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Settings {
+    /// Where the journal, derived state and development certificates lie; relative to the
+    /// working directory.
+    pub data_dir: PathBuf,
+    /// The pod that events belong to.
+    pub pod: PodSettings,
+    /// Ports for MQTT clients. Naming one replaces the default ones.
+    #[serde(rename = "listener")]
+    pub listeners: Vec<ListenerSettings>,
+    /// The HTTP server.
+    pub http: HttpSettings,
+    /// The database, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<TimescaleSettings>,
+    /// Rules that turn messages into events; the first match wins, and a built-in last rule
+    /// matches every topic.
+    #[serde(rename = "route")]
+    pub routes: Vec<RouteSettings>,
+    /// What the process may use.
+    pub limits: LimitSettings,
+    /// What one MQTT client may use.
+    pub mqtt: MqttSettings,
+    /// How much the journal keeps.
+    pub journal: JournalSettings,
+    /// Server-Sent Events.
+    pub stream: StreamSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The end of the process.
+    pub shutdown: ShutdownSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            pod: PodSettings::default(),
+            listeners: listener::default_listeners(),
+            http: HttpSettings::default(),
+            timescale: None,
+            routes: Vec::new(),
+            limits: LimitSettings::default(),
+            mqtt: MqttSettings::default(),
+            journal: JournalSettings::default(),
+            stream: StreamSettings::default(),
+            log: LogSettings::default(),
+            shutdown: ShutdownSettings::default(),
+        }
+    }
+}
+
+/// The pod that events belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct PodSettings {
+    /// `userId` of every event: the pod's owner.
+    #[serde(deserialize_with = "non_empty")]
+    pub user_id: String,
+}
+
+impl Default for PodSettings {
+    fn default() -> Self {
+        Self { user_id: "local".to_owned() }
+    }
+}
+
+impl Settings {
+    /// Where the development certificates lie.
+    #[must_use]
+    pub fn certs_dir(&self) -> PathBuf {
+        self.data_dir.join("certs")
+    }
+
+    /// What is wrong between keys, each with the key to change.
+    fn check(&self) -> Vec<(KeyPath, String)> {
+        let root = KeyPath::default();
+        let mut problems = Vec::new();
+        let mut bound = BTreeMap::from([(self.http.bind, root.key("http").key("bind"))]);
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let key = root.key("listener").index(index).key("bind");
+            // Port 0 is "any free port", so two of them do not collide.
+            if let Some(other) = bound.get(&listener.bind).filter(|_| listener.bind.port() != 0) {
+                problems.push((key, format!("{} is taken by `{other}`", listener.bind)));
+            } else {
+                bound.insert(listener.bind, key);
+            }
+        }
+        for (index, route) in self.routes.iter().enumerate() {
+            let path = root.key("route").index(index);
+            problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
+        }
+        let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
+        if u64::from(self.limits.maximum_packet_size) > pending {
+            let problem = format!("must not exceed {pending}, the bytes of `limits.memory` that wait for the disk");
+            problems.push((root.key("limits").key("maximum_packet_size"), problem));
+        }
+        if self.journal.maximum_bytes < 2 * self.journal.segment_bytes {
+            let problem = "must hold at least two segments of `journal.segment_bytes`".to_owned();
+            problems.push((root.key("journal").key("maximum_bytes"), problem));
+        }
+        problems
+    }
+
+    /// What is valid but deserves a second look, one sentence each, for the log.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let listeners = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
+            let key = format!("listener[{index}].bind");
+            match &listener.tls {
+                Some(tls) if tls.client_ca.is_some() => None,
+                _ => exposed(&key, listener.bind, "anyone who reaches it may publish and subscribe"),
+            }
+        });
+        let http = exposed("http.bind", self.http.bind, "anyone who reaches it may read every event");
+        listeners.chain(http).collect()
+    }
+}
+
+/// A warning about an address that other machines may reach.
+fn exposed(key: &str, bind: SocketAddr, consequence: &str) -> Option<String> {
+    (!bind.ip().is_loopback()).then(|| format!("`{key}` {bind} is open to other machines: {consequence}"))
+}
+
+/// Reads text that must not be empty.
+fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Err(de::Error::invalid_value(de::Unexpected::Str(""), &"text that is not empty"));
+    }
+    Ok(text)
+}

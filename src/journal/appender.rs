@@ -190,7 +190,7 @@ impl Shared {
         if batch.guaranteed() && inner.in_doubt.is_none() {
             inner.in_doubt = Some(batch.first());
         }
-        self.show(&inner);
+        self.show(&inner, batch.best_effort());
         drop(inner);
         if was_idle {
             self.work.notify_one();
@@ -198,10 +198,14 @@ impl Shared {
         Ok(Ok(batch))
     }
 
-    /// Tells consumers what has been appended and what of it is visible.
-    fn show(&self, inner: &Inner) {
+    /// Moves the watermarks that need no sync. Whoever waits for appended records is woken only
+    /// where it is worth it: for those that it may pass on.
+    fn show(&self, inner: &Inner, worth_waking: bool) {
         let appended = inner.next.previous();
-        self.appended.send_replace(appended);
+        self.appended.send_if_modified(|now| {
+            *now = appended;
+            worth_waking
+        });
         self.visible.send_if_modified(|visible| {
             let now = inner.in_doubt.map_or(appended, Sequence::previous).max(*visible);
             std::mem::replace(visible, now) != now
@@ -240,7 +244,7 @@ impl Shared {
         let durable = inner.written;
         self.durable.store(durable.0, Ordering::Release);
         self.durable_watch.send_replace(durable);
-        self.show(&inner);
+        self.show(&inner, true);
         drop(inner);
         for batch in batches {
             batch.settle(Outcome::Durable);
@@ -270,7 +274,7 @@ impl Shared {
         }
         if outcome == Outcome::Refused {
             inner.in_doubt = None;
-            self.show(&inner);
+            self.show(&inner, true);
         }
         drop(inner);
         for batch in batches.iter().chain(&behind) {

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use super::record::{self, HEADER_BYTES, Header, Record};
-use crate::types::{Micros, Sequence, Signal};
+use crate::types::{Micros, Publication, Sequence, Signal};
 
 /// Encodes records for one append. The connection does this work, outside of any lock.
 #[derive(Debug, Default)]
@@ -220,6 +220,42 @@ fn sequence_in(bytes: &[u8], start: usize) -> Sequence {
         .get(start..start + HEADER_BYTES)
         .and_then(|header| header[8..16].try_into().ok())
         .map_or(Sequence::ZERO, |field| Sequence(u64::from_le_bytes(field)))
+}
+
+/// One publication that outlives its batch, as a sealed record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRecord(Box<[u8]>);
+
+impl OwnedRecord {
+    /// Copies a publication, with its sequence and receive time.
+    #[must_use]
+    pub fn of(publication: &Publication<'_>) -> Self {
+        let mut bytes = Vec::new();
+        record::encode(&Record::Publication { publication: *publication, packet_id: 0 }, &mut bytes);
+        record::seal(&mut bytes, publication.sequence, publication.received);
+        Self(bytes.into())
+    }
+
+    /// Takes bytes of [`OwnedRecord::as_bytes`] back; none when they are damaged.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        matches!(record::decode(&bytes, true), Ok((_, Record::Publication { .. }))).then(|| Self(bytes.into()))
+    }
+
+    /// The sealed record.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The publication.
+    #[must_use]
+    pub fn publication(&self) -> Option<Publication<'_>> {
+        match record::decode(&self.0, false) {
+            Ok((_, Record::Publication { publication, .. })) => Some(publication),
+            _ => None,
+        }
+    }
 }
 
 /// Splits `bytes` into whole records, calling `visit` with each header and its offset, until

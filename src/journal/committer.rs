@@ -7,12 +7,16 @@
 //!   journal fails for good, says so, and the process should be restarted.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use metrics::Histogram;
+
 use super::{
-    JournalStatistics,
     appender::Shared,
     batch::Batch,
     cursor::Cursors,
@@ -35,8 +39,8 @@ pub struct Committer {
     pub clock: Arc<dyn Clock>,
     /// Longest time that records stay unsynced.
     pub sync_interval: Duration,
-    /// What it did, for the operator.
-    pub statistics: Arc<JournalStatistics>,
+    /// Told the size of all segments.
+    pub bytes: Arc<AtomicU64>,
 }
 
 /// The thread's own account of unsynced and overdue work.
@@ -46,12 +50,19 @@ struct Turn {
     unsynced_since: Option<Instant>,
     housekeeping: Instant,
     full: bool,
+    sync_times: Histogram,
 }
 
 impl Committer {
     /// Works until the journal is closed and drained, or has failed.
     pub fn run(mut self, full: bool) {
-        let mut turn = Turn { unsynced: Vec::new(), unsynced_since: None, housekeeping: Instant::now(), full };
+        let mut turn = Turn {
+            unsynced: Vec::new(),
+            unsynced_since: None,
+            housekeeping: Instant::now(),
+            full,
+            sync_times: metrics::histogram!("synap_mqtt_journal_fsync_seconds"),
+        };
         loop {
             let batches = self.shared.take(self.wait_time(&turn));
             let idle = batches.is_empty();
@@ -109,7 +120,7 @@ impl Committer {
     fn sync(&self, turn: &mut Turn) -> std::io::Result<()> {
         let started = Instant::now();
         self.log.sync()?;
-        self.statistics.record_sync(started.elapsed());
+        turn.sync_times.record(started.elapsed());
         self.shared.synced(&turn.unsynced, self.log.ceiling());
         turn.unsynced.clear();
         turn.unsynced_since = None;
@@ -131,7 +142,7 @@ impl Committer {
             Ok(segments) => tracing::info!(segments, "retired journal segments"),
             Err(error) => tracing::error!(%error, "cannot retire journal segments"),
         }
-        self.statistics.record_bytes(self.log.bytes());
+        self.bytes.store(self.log.bytes(), Ordering::Relaxed);
         if turn.full && self.begin().is_ok() {
             tracing::warn!("the journal has room again");
             turn.full = false;

@@ -41,7 +41,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use appender::{AppendError, MemoryBudget, Watermark};
-pub use batch::{Batch, BatchBuilder, Outcome};
+pub use batch::{Batch, BatchBuilder, Outcome, OwnedRecord};
 pub use cursor::Cursor;
 use log::WriteError;
 pub use log::{LogOptions, OpenError};
@@ -90,43 +90,6 @@ impl JournalOptions {
     }
 }
 
-/// Counters of a journal's life, since its start.
-#[derive(Debug, Default)]
-pub struct JournalStatistics {
-    syncs: AtomicU64,
-    sync_micros: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl JournalStatistics {
-    fn record_sync(&self, took: Duration) {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.sync_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn record_bytes(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Calls of fsync.
-    #[must_use]
-    pub fn syncs(&self) -> u64 {
-        self.syncs.load(Ordering::Relaxed)
-    }
-
-    /// Time spent in fsync.
-    #[must_use]
-    pub fn sync_time(&self) -> Duration {
-        Duration::from_micros(self.sync_micros.load(Ordering::Relaxed))
-    }
-
-    /// Bytes of all segments.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
 /// A journal that is open. Cheap to clone; closes with [`Journal::close`].
 #[derive(Clone)]
 pub struct Journal {
@@ -134,7 +97,7 @@ pub struct Journal {
     shared: Arc<appender::Shared>,
     segments: log::Segments,
     cursors: Arc<cursor::Cursors>,
-    statistics: Arc<JournalStatistics>,
+    bytes: Arc<AtomicU64>,
     committer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -164,7 +127,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             segments: log.segments(),
             cursors: Arc::default(),
-            statistics: Arc::default(),
+            bytes: Arc::default(),
             committer: Arc::default(),
         };
         let mut committer = committer::Committer {
@@ -173,7 +136,7 @@ impl Journal {
             cursors: Arc::clone(&journal.cursors),
             clock,
             sync_interval: options.sync_interval,
-            statistics: Arc::clone(&journal.statistics),
+            bytes: Arc::clone(&journal.bytes),
         };
         let full = match committer.begin() {
             Ok(()) => false,
@@ -266,10 +229,10 @@ impl Journal {
         self.cursors.all()
     }
 
-    /// Counters since the start.
+    /// Bytes of all segments, as of the last look half a second ago at most.
     #[must_use]
-    pub fn statistics(&self) -> &JournalStatistics {
-        &self.statistics
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Accepts nothing more, commits what was appended, and seals the log. Blocks until done.

@@ -49,6 +49,12 @@ impl Slice {
         &self.batch
     }
 
+    /// Whether the record with this sequence is here, if it is anywhere.
+    #[must_use]
+    pub fn covers(&self, sequence: Sequence) -> bool {
+        (self.batch.first()..=self.batch.last()).contains(&sequence)
+    }
+
     /// The last record's sequence.
     #[must_use]
     pub fn last(&self) -> Sequence {

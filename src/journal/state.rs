@@ -40,14 +40,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Sets a key of a space.
-    pub fn put(&mut self, space: &'static str, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.changes.push((space, key.into(), Some(value.into())));
-    }
-
-    /// Removes a key of a space.
-    pub fn remove(&mut self, space: &'static str, key: impl Into<Vec<u8>>) {
-        self.changes.push((space, key.into(), None));
+    /// Sets a key of a space, or removes it.
+    pub fn set(&mut self, space: &'static str, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
+        self.changes.push((space, key.into(), value));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod client_id;
 mod event;
+mod health;
 mod properties;
 mod publication;
 mod qos;
@@ -12,9 +13,11 @@ mod sequence;
 mod signal;
 mod timestamp;
 mod topic;
+pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use event::{EventMapper, Reliability, Source, SynapEvent};
+pub use health::{HealthReporter, HealthState};
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

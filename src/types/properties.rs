@@ -1,5 +1,7 @@
 //! The properties of a PUBLISH, as they lie in the journal.
 
+use super::wire::{Reader, WireError, write_binary, write_text, write_variable_byte_integer};
+
 /// One property of a PUBLISH (MQTT 5.0 section 3.3.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishProperty<'a> {
@@ -30,6 +32,69 @@ pub enum PropertyError {
     /// A property that a PUBLISH cannot have (section 2.2.2.2).
     #[error("property 0x{0:02X} does not belong in a PUBLISH")]
     Unknown(u8),
+}
+
+impl From<WireError> for PropertyError {
+    fn from(_: WireError) -> Self {
+        Self::Malformed
+    }
+}
+
+impl<'a> PublishProperty<'a> {
+    /// Reads the value of the property `id`, whose identifier has been read already; nothing
+    /// when a PUBLISH has no such property.
+    ///
+    /// # Errors
+    /// When the value is malformed.
+    pub fn read(id: u8, from: &mut Reader<'a>) -> Result<Option<Self>, WireError> {
+        Ok(Some(match id {
+            0x01 => Self::PayloadFormatIndicator(from.byte()?),
+            0x02 => Self::MessageExpiryInterval(from.four_bytes()?),
+            0x03 => Self::ContentType(from.text()?),
+            0x08 => Self::ResponseTopic(from.text()?),
+            0x09 => Self::CorrelationData(from.binary()?),
+            0x0B => Self::SubscriptionIdentifier(from.variable_byte_integer()?),
+            0x23 => Self::TopicAlias(from.two_bytes()?),
+            0x26 => Self::UserProperty(from.text()?, from.text()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Appends the property in wire form.
+    pub fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::PayloadFormatIndicator(value) => out.extend([0x01, value]),
+            Self::MessageExpiryInterval(seconds) => {
+                out.push(0x02);
+                out.extend(seconds.to_be_bytes());
+            }
+            Self::ContentType(text) => {
+                out.push(0x03);
+                write_text(out, text);
+            }
+            Self::ResponseTopic(topic) => {
+                out.push(0x08);
+                write_text(out, topic);
+            }
+            Self::CorrelationData(data) => {
+                out.push(0x09);
+                write_binary(out, data);
+            }
+            Self::SubscriptionIdentifier(identifier) => {
+                out.push(0x0B);
+                write_variable_byte_integer(out, identifier as usize);
+            }
+            Self::TopicAlias(alias) => {
+                out.push(0x23);
+                out.extend(alias.to_be_bytes());
+            }
+            Self::UserProperty(name, value) => {
+                out.push(0x26);
+                write_text(out, name);
+                write_text(out, value);
+            }
+        }
+    }
 }
 
 /// A property list in wire form, without its length prefix.
@@ -107,57 +172,16 @@ impl<'a> Iterator for PropertyIter<'a> {
             return None;
         }
         let start = self.0;
-        let item = read_property(&mut self.0);
-        if item.is_err() {
-            self.0 = &[];
-        }
+        let mut reader = Reader::new(start);
+        let item = read_property(&mut reader);
+        self.0 = if item.is_ok() { reader.rest() } else { &[] };
         Some(item.map(|property| (property, &start[..start.len() - self.0.len()])))
     }
 }
 
-fn read_property<'a>(from: &mut &'a [u8]) -> Result<PublishProperty<'a>, PropertyError> {
-    let [id] = read_array(from)?;
-    Ok(match id {
-        0x01 => PublishProperty::PayloadFormatIndicator(u8::from_be_bytes(read_array(from)?)),
-        0x02 => PublishProperty::MessageExpiryInterval(u32::from_be_bytes(read_array(from)?)),
-        0x03 => PublishProperty::ContentType(read_text(from)?),
-        0x08 => PublishProperty::ResponseTopic(read_text(from)?),
-        0x09 => PublishProperty::CorrelationData(read_binary(from)?),
-        0x0B => PublishProperty::SubscriptionIdentifier(read_variable_byte_integer(from)?),
-        0x23 => PublishProperty::TopicAlias(u16::from_be_bytes(read_array(from)?)),
-        0x26 => PublishProperty::UserProperty(read_text(from)?, read_text(from)?),
-        other => return Err(PropertyError::Unknown(other)),
-    })
-}
-
-fn read_array<const N: usize>(from: &mut &[u8]) -> Result<[u8; N], PropertyError> {
-    let (head, rest) = from.split_first_chunk().ok_or(PropertyError::Malformed)?;
-    *from = rest;
-    Ok(*head)
-}
-
-fn read_binary<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], PropertyError> {
-    let length = usize::from(u16::from_be_bytes(read_array(from)?));
-    let (head, rest) = from.split_at_checked(length).ok_or(PropertyError::Malformed)?;
-    *from = rest;
-    Ok(head)
-}
-
-fn read_text<'a>(from: &mut &'a [u8]) -> Result<&'a str, PropertyError> {
-    let text = std::str::from_utf8(read_binary(from)?).map_err(|_| PropertyError::Malformed)?;
-    if text.contains('\0') { Err(PropertyError::Malformed) } else { Ok(text) }
-}
-
-fn read_variable_byte_integer(from: &mut &[u8]) -> Result<u32, PropertyError> {
-    let mut value = 0;
-    for shift in [0, 7, 14, 21] {
-        let [byte] = read_array(from)?;
-        value |= u32::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(PropertyError::Malformed)
+fn read_property<'a>(from: &mut Reader<'a>) -> Result<PublishProperty<'a>, PropertyError> {
+    let id = from.byte()?;
+    PublishProperty::read(id, from)?.ok_or(PropertyError::Unknown(id))
 }
 
 #[cfg(test)]

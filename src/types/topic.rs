@@ -76,6 +76,24 @@ impl FromStr for TopicName {
 }
 
 impl TopicFilter {
+    /// Checks text against the rules for topic filters without making an owned value.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(text: &str) -> Result<(), TopicError> {
+        check_text(text)?;
+        let mut levels = text.split('/').peekable();
+        while let Some(level) = levels.next() {
+            if level.contains('#') && (level.len() > 1 || levels.peek().is_some()) {
+                return Err(TopicError::MultiLevel);
+            }
+            if level.contains('+') && level.len() > 1 {
+                return Err(TopicError::SingleLevel);
+            }
+        }
+        Ok(())
+    }
+
     /// The filter as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -111,16 +129,7 @@ impl FromStr for TopicFilter {
     type Err = TopicError;
 
     fn from_str(text: &str) -> Result<Self, TopicError> {
-        check_text(text)?;
-        let mut levels = text.split('/').peekable();
-        while let Some(level) = levels.next() {
-            if level.contains('#') && (level.len() > 1 || levels.peek().is_some()) {
-                return Err(TopicError::MultiLevel);
-            }
-            if level.contains('+') && level.len() > 1 {
-                return Err(TopicError::SingleLevel);
-            }
-        }
+        Self::check(text)?;
         Ok(Self(text.into()))
     }
 }

@@ -1,0 +1,107 @@
+//! `[limits]`, `[mqtt]` and `[journal]`: what clients and the journal may use. The defaults and
+//! their reasons are in [`crate::limits`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{bytes, duration, number, write_bytes, write_duration};
+use crate::limits;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+
+/// What the process may use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct LimitSettings {
+    /// Memory that caches and buffers scale to, in bytes.
+    #[serde(deserialize_with = "bytes::<_, _, { 16 * MIB }, TIB>", serialize_with = "write_bytes")]
+    pub memory: u64,
+    /// Largest packet taken from a client, in bytes.
+    #[serde(deserialize_with = "bytes::<_, _, KIB, 268_435_460>", serialize_with = "write_bytes")]
+    pub maximum_packet_size: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { memory: limits::MEMORY, maximum_packet_size: limits::MAXIMUM_PACKET_SIZE }
+    }
+}
+
+/// What one MQTT client may use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct MqttSettings {
+    /// Unacknowledged QoS 1 and 2 messages on the way to the bridge.
+    #[serde(deserialize_with = "number::<_, _, 1, 65_535>")]
+    pub receive_maximum: u16,
+    /// Topic aliases.
+    #[serde(deserialize_with = "number::<_, _, 0, 65_535>")]
+    pub topic_alias_maximum: u16,
+    /// Session expiry granted at most; whole seconds.
+    #[serde(deserialize_with = "duration::<_, 0, { 3_650 * DAY }>", serialize_with = "write_duration")]
+    pub maximum_session_expiry: Duration,
+    /// QoS 1 and 2 messages that wait for a session.
+    #[serde(deserialize_with = "number::<_, _, 1, 100_000_000>")]
+    pub maximum_queued_messages: usize,
+    /// QoS 0 messages that wait for a session.
+    #[serde(deserialize_with = "number::<_, _, 1, 100_000_000>")]
+    pub maximum_queued_best_effort: usize,
+    /// Topic filters of a session.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
+    pub maximum_subscriptions: usize,
+    /// Time for the TLS handshake, and again for the CONNECT packet.
+    #[serde(deserialize_with = "duration::<_, 100, { 600 * SECOND }>", serialize_with = "write_duration")]
+    pub handshake_timeout: Duration,
+}
+
+impl Default for MqttSettings {
+    fn default() -> Self {
+        Self {
+            receive_maximum: limits::RECEIVE_MAXIMUM,
+            topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
+            maximum_session_expiry: Duration::from_secs(limits::MAXIMUM_SESSION_EXPIRY.into()),
+            maximum_queued_messages: limits::MAXIMUM_QUEUED_MESSAGES,
+            maximum_queued_best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
+            maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+/// How much the journal keeps, and how long a best-effort record may stay unsynced.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct JournalSettings {
+    /// Age at which a segment may go, once no consumer needs it.
+    #[serde(deserialize_with = "duration::<_, 0, { 36_500 * DAY }>", serialize_with = "write_duration")]
+    pub retain_age: Duration,
+    /// Bytes above which the oldest segments may go, once no consumer needs them.
+    #[serde(deserialize_with = "bytes::<_, _, 0, { 1_024 * TIB }>", serialize_with = "write_bytes")]
+    pub retain_bytes: u64,
+    /// Bytes at which publishers are refused.
+    #[serde(deserialize_with = "bytes::<_, _, MIB, { 1_024 * TIB }>", serialize_with = "write_bytes")]
+    pub maximum_bytes: u64,
+    /// Size of a segment, in bytes.
+    #[serde(deserialize_with = "bytes::<_, _, { 64 * KIB }, { 1_024 * MIB }>", serialize_with = "write_bytes")]
+    pub segment_bytes: u64,
+    /// Longest time that QoS 0 records stay unsynced.
+    #[serde(deserialize_with = "duration::<_, 1, { 60 * SECOND }>", serialize_with = "write_duration")]
+    pub sync_interval: Duration,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            retain_age: limits::RETAIN_AGE,
+            retain_bytes: limits::RETAIN_BYTES,
+            maximum_bytes: limits::MAXIMUM_JOURNAL_BYTES,
+            segment_bytes: limits::SEGMENT_BYTES,
+            sync_interval: limits::SYNC_INTERVAL,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What a user sees of the configuration: values, defaults, and every kind of mistake with its place.
+
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
+
+use super::{load::parse, *};
+use crate::types::Reliability;
+
+/// The settings, or the problems one per line.
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
+    let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    parse(text, Some(Path::new("pod.toml")), variables).map_err(|error| error.to_string())
+}
+
+fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    read(text, variables).unwrap_err().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_said_means_the_defaults() {
+    let settings =
+        read("", &[("HOME", "/root"), ("SYNAP_MQTT_SERVICE_HOST", "10.0.0.1"), ("DATABASE_URL", "")]).unwrap();
+    assert_eq!(settings, Settings::default());
+    assert_eq!(settings.listeners[0].bind.to_string(), "127.0.0.1:1883");
+    assert_eq!(settings.listeners[0].tls, None);
+    assert_eq!(settings.listeners[1].bind.to_string(), "127.0.0.1:8883");
+    assert_eq!(settings.listeners[1].tls, Some(TlsSettings::default()));
+    assert_eq!(settings.http.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_sets_keys() {
+    let text = r#"
+        data_dir = "/var/lib/synap-mqtt"
+        pod.user_id = "user-1"
+        http.bind = "[::1]:80"
+        timescale.url = "postgres://synap:secret@db/pod"
+        limits = { memory = "64MiB", maximum_packet_size = 65536 }
+        journal.retain_age = "36h"
+
+        [[listener]]
+        bind = "0.0.0.0:8883"
+        tls = { cert = "a.pem", key = "a.key", client_ca = "ca.pem" }
+        [[listener]]
+        bind = "0.0.0.0:1883"
+        tls = false
+
+        [[route]]
+        topic = "site/{site}/{device}"
+        type = "devices.telemetry.received"
+        subject = "{site}-{device}"
+        timestamp = "/at"
+        reliability = "exactly-once"
+    "#;
+    let settings = read(text, &[]).unwrap();
+    assert_eq!(settings.limits, LimitSettings { memory: 64 << 20, maximum_packet_size: 65_536 });
+    assert_eq!(settings.journal.retain_age.as_secs(), 36 * 3600);
+    assert_eq!(settings.timescale.as_ref().unwrap().url.expose(), "postgres://synap:secret@db/pod");
+    let certificate = Certificate::Files { cert: "a.pem".into(), key: "a.key".into() };
+    assert_eq!(settings.listeners[0].tls, Some(TlsSettings { certificate, client_ca: Some("ca.pem".into()) }));
+    assert_eq!(settings.listeners[1].tls, None);
+    let [route] = settings.routes.as_slice() else { panic!("{:?}", settings.routes) };
+    assert_eq!((route.reliability, route.stream, &*route.subject_type), (Reliability::ExactlyOnce, true, "device"));
+    let [warning] = settings.warnings().try_into().unwrap();
+    assert!(warning.contains("`listener[1].bind` 0.0.0.0:1883"), "{warning}");
+    assert!(!format!("{settings:?}").contains("secret"));
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let text = "[[listener]]\nbind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }\n[[route]]\ntopic = \"a/{b}\"\ntype = \"a.b.c\"\n";
+    let settings = read(text, &[]).unwrap();
+    assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings));
+}
+
+#[test]
+fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
+    for (text, problem) in [
+        (
+            "\n[mqtt]\nrecieve_maximum = 5",
+            "pod.toml:3: `mqtt.recieve_maximum`: unknown key `recieve_maximum`, expected one of",
+        ),
+        ("\n[mqtt]\nrecieve_maximum = 5", "; did you mean `receive_maximum`?"),
+        ("[pdo]\nuser_id = \"x\"", "pod.toml:1: `pdo`: unknown key `pdo`"),
+        (
+            "\n\n[stream]\nheartbeat = 20",
+            "pod.toml:4: `stream.heartbeat`: invalid value: integer `20`, expected a time from 1s to 5m",
+        ),
+        ("mqtt = 5", "pod.toml:1: `mqtt`: invalid type: integer `5`, expected a table"),
+        (
+            "[mqtt]\n\nreceive_maximum = 0",
+            "pod.toml:3: `mqtt.receive_maximum`: invalid value: integer `0`, expected a whole number from 1 to 65535",
+        ),
+        (
+            "[mqtt]\nreceive_maximum = \"5\"",
+            "pod.toml:2: `mqtt.receive_maximum`: invalid value: string \"5\", expected a whole number",
+        ),
+        (
+            "[http]\nbind = \"localhost:80\"",
+            "pod.toml:2: `http.bind`: invalid value: string \"localhost:80\", expected an IP address and a port, such as",
+        ),
+        (
+            "[limits]\nmemory = \"12 apples\"",
+            "pod.toml:2: `limits.memory`: invalid value: string \"12 apples\", expected a size from 16MiB to 1TiB, such as \"128MiB\"",
+        ),
+        (
+            "[limits]\nmemory = \"64MiB\"\nmaximum_packet_size = \"9MiB\"",
+            "pod.toml:3: `limits.maximum_packet_size`: must not exceed 8388608, the bytes of `limits.memory` that wait",
+        ),
+        ("[timescale]\n", "pod.toml:1: `timescale`: missing key `url`"),
+        (
+            "[timescale]\nurl = \"mysql://synap:secret@db/pod\"",
+            "pod.toml:2: `timescale.url`: expected a URL such as postgres://",
+        ),
+        ("[[listener]]\n[[listener]]\nbind = \"127.0.0.1:1\"", "pod.toml:1: `listener[0]`: missing key `bind`"),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\n\n[[listener]]\nbind = \"127.0.0.1:1\"",
+            "pod.toml:5: `listener[1].bind`: 127.0.0.1:1 is taken by `listener[0].bind`",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = { cert = \"a\" }",
+            "pod.toml:3: `listener[0].tls`: `cert` needs its `key`",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\n[listener.tls]\ncrt = \"a\"",
+            "pod.toml:4: `listener[0].tls.crt`: unknown key `crt`",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = 7",
+            "pod.toml:3: `listener[0].tls`: invalid type: integer `7`, expected true, false, or a table",
+        ),
+        (
+            "[[route]]\ntopic = \"a\"\ntype = \"a.b.c\"\nreliability = \"guarantee\"",
+            "pod.toml:4: `route[0].reliability`: unknown value `guarantee`, expected one of `best-effort`, `guaranteed`, `exactly-once`; did you mean `guaranteed`?",
+        ),
+        (
+            "[[route]]\ntopic = \"a/pump-{n}\"\ntype = \"a.b.c\"",
+            "pod.toml:2: `route[0].topic`: `pump-{n}`: a named part such as `{device}` must stand alone",
+        ),
+        (
+            "[[route]]\ntopic = \"a/{n}\"\ntype = \"a.b\"",
+            "pod.toml:3: `route[0].type`: \"a.b\": expected {domain}.{action}.{modifier}",
+        ),
+        (
+            "[[route]]\ntopic = \"a/{n}\"\ntype = \"a.b.c\"\nsubject = \"{m}\"",
+            "pod.toml:4: `route[0].subject`: `{m}` is no part that `topic` names in \"a/{n}\"",
+        ),
+        ("[log]\nformat = \"xml\"", "pod.toml:2: `log.format`: unknown value `xml`, expected `text` or `json`"),
+        ("[log]\nfilter = \"synap_mqtt=loud\"", "pod.toml:2: `log.filter`: "),
+        (
+            "[pod]\nuser_id = \"\"",
+            "pod.toml:2: `pod.user_id`: invalid value: string \"\", expected text that is not empty",
+        ),
+        ("a = 99999999999999999999", "pod.toml:1: `a`: "),
+        ("a = 1\na = 2", "pod.toml:2: duplicate key"),
+        ("\n\n[pod\n", "pod.toml:3: "),
+    ] {
+        let found = read(text, &[]).unwrap_err();
+        assert!(found.contains(problem), "{text}\ngives {found}\nwithout {problem}");
+        assert!(!found.contains("secret"), "{found}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+}
+
+#[test]
+fn one_run_finds_all_mistakes() {
+    let text =
+        "pots = 1\n[http]\nbind = 80\n[timescale]\nurl = \"x\"\n[[route]]\ntopic = \"{\"\ntype = \"t\"\nstream = 1";
+    let found = problems(text, &[("SYNAP_MQTT__LOG__FORMAT", "xml"), ("SYNAP_MQTT__NOPE", "1")]);
+    let places: Vec<_> = found.iter().filter_map(|line| line.split_once("`: ")).map(|(place, _)| place).collect();
+    assert_eq!(
+        places,
+        [
+            "pod.toml:1: `pots",
+            "pod.toml:3: `http.bind",
+            "pod.toml:5: `timescale.url",
+            "pod.toml:7: `route[0].topic",
+            "pod.toml:8: `route[0].type",
+            "pod.toml:9: `route[0].stream",
+            "environment variable SYNAP_MQTT__LOG__FORMAT: `log.format",
+            "environment variable SYNAP_MQTT__NOPE: `nope",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text =
+        "[pod]\nuser_id = \"file\"\n[limits]\nmemory = \"64MiB\"\n[[listener]]\nbind = \"127.0.0.1:1\"\ntls = true";
+    let settings = read(
+        text,
+        &[
+            ("SYNAP_MQTT__POD__USER_ID", "42"),
+            ("SYNAP_MQTT__LIMITS__MEMORY", "33554432"),
+            ("SYNAP_MQTT__MQTT__RECEIVE_MAXIMUM", "7"),
+            ("SYNAP_MQTT__LISTENER__0__BIND", "127.0.0.1:2"),
+            ("SYNAP_MQTT__LISTENER__0__TLS__CLIENT_CA", "ca.pem"),
+            ("SYNAP_MQTT__LISTENER__1__BIND", "[::1]:3"),
+            ("SYNAP_MQTT__LISTENER__1__TLS", "true"),
+            ("SYNAP_MQTT__ROUTE", "[{ topic = \"a\", type = \"a.b.c\" }]"),
+            ("SYNAP_MQTT__LOG__FILTER", "debug"),
+            ("RUST_LOG", "trace"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(settings.pod.user_id, "42");
+    assert_eq!(settings.limits.memory, 32 << 20);
+    assert_eq!(settings.mqtt.receive_maximum, 7);
+    let tls = TlsSettings { certificate: Certificate::Development, client_ca: Some("ca.pem".into()) };
+    let listener = |bind: &str, tls| ListenerSettings { bind: bind.parse().unwrap(), tls: Some(tls) };
+    assert_eq!(settings.listeners, [listener("127.0.0.1:2", tls), listener("[::1]:3", TlsSettings::default())]);
+    assert_eq!(settings.routes.len(), 1);
+    assert_eq!(settings.log.filter.as_str(), "debug");
+}
+
+#[test]
+fn the_own_variable_wins_over_the_shared_one_and_that_over_the_file() {
+    let url = |text, variables: &[_]| read(text, variables).unwrap().timescale.unwrap().url.expose().to_owned();
+    let file = "[timescale]\nurl = \"postgres://file/pod\"";
+    let shared = ("DATABASE_URL", "postgres://shared/pod");
+    let own = ("SYNAP_MQTT__TIMESCALE__URL", "postgres://own/pod");
+    assert_eq!(url(file, &[]), "postgres://file/pod");
+    assert_eq!(url(file, &[shared]), "postgres://shared/pod");
+    assert_eq!(url("", &[shared]), "postgres://shared/pod");
+    assert_eq!(url(file, &[own, shared]), "postgres://own/pod");
+    assert_eq!(read("", &[("RUST_LOG", "warn")]).unwrap().log.filter.as_str(), "warn");
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    for (variable, value, problem) in [
+        (
+            "SYNAP_MQTT__LIMITS__MEMROY",
+            "1",
+            "`limits.memroy`: unknown key `memroy`, expected `memory` or `maximum_packet_size`; did you mean `memory`?",
+        ),
+        (
+            "SYNAP_MQTT__MQTT__RECEIVE_MAXIMUM",
+            "70000",
+            "`mqtt.receive_maximum`: invalid value: integer `70000`, expected a whole number from 1 to 65535",
+        ),
+        (
+            "SYNAP_MQTT__MQTT__RECEIVE_MAXIMUM",
+            "many",
+            "`mqtt.receive_maximum`: invalid value: string \"many\", expected a whole number",
+        ),
+        (
+            "SYNAP_MQTT__LISTENER__1__BIND",
+            "127.0.0.1:1",
+            "`listener[1].bind`: elements are numbered without gaps; the next is 0",
+        ),
+        (
+            "SYNAP_MQTT__LISTENER__0__BIND",
+            "127.0.0.1:8080",
+            "`listener[0].bind`: 127.0.0.1:8080 is taken by `http.bind`",
+        ),
+        ("SYNAP_MQTT__ROUTE", "[{ topic = \"a\" }]", "`route[0]`: missing key `type`"),
+        ("DATABASE_URL", "mysql://synap:secret@db/pod", "`timescale.url`: expected a URL such as postgres://"),
+        ("RUST_LOG", "synap_mqtt=loud", "`log.filter`: "),
+    ] {
+        let found = problems("", &[(variable, value)]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("environment variable {variable}: {problem}")), "{}", found[0]);
+        assert!(!found[0].contains("secret"), "{}", found[0]);
+    }
+}
+
+/// The example with its optional keys switched on: they stand behind a `#` without a space.
+fn full_example() -> String {
+    let uncommented = |line: &str| {
+        let setting =
+            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['));
+        setting.unwrap_or(line).to_owned()
+    };
+    example().lines().map(uncommented).collect::<Vec<_>>().join("\n")
+}
+
+fn example() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/synap-mqtt.toml")).unwrap()
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    assert_eq!(read(&example(), &[]), Ok(Settings::default()));
+}
+
+#[test]
+fn the_example_shows_every_key() {
+    let full = full_example();
+    read(&full, &[]).unwrap();
+    let document: toml::Table = full.parse().unwrap();
+
+    // serde lists the keys of a table when it is given one that is not among them.
+    let mut tables = BTreeMap::from([(String::new(), &document)]);
+    for (name, value) in &document {
+        let table = value.as_array().and_then(|elements| elements.last()).unwrap_or(value);
+        tables.extend(table.as_table().map(|table| (name.clone(), table)));
+    }
+    assert_eq!(tables.len(), 12, "{:?}", tables.keys());
+    for (name, table) in tables {
+        let key = if name.is_empty() { "?".to_owned() } else { format!("{name}.?") };
+        let header = match document.get(&name) {
+            Some(toml::Value::Array(_)) => format!("[[{name}]]\n"),
+            Some(_) => format!("[{name}]\n"),
+            None => String::new(),
+        };
+        let found = read(&format!("{header}\"?\" = 1"), &[]).unwrap_err();
+        let listed =
+            found.lines().find(|line| line.contains("unknown key `?`")).unwrap_or_else(|| panic!("{key}: {found}"));
+        let known: Vec<_> = listed.split("expected").nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!known.is_empty(), "{listed}");
+        for known in known {
+            assert!(table.contains_key(known), "the example lacks `{known}` in [{name}]");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `[timescale]`: the database that events are written to.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// The database. Without it events stay in the embedded store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct TimescaleSettings {
+    /// Where it is and who the bridge is there.
+    pub url: DatabaseUrl,
+}
+
+/// A connection URL of PostgreSQL. Everything that prints it shows `***` for the password;
+/// only [`DatabaseUrl::expose`] gives it whole.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DatabaseUrl(Url);
+
+/// Text that is no connection URL. Does not repeat the text, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a URL such as postgres://user:password@host:5432/database")]
+pub struct DatabaseUrlError;
+
+impl DatabaseUrl {
+    /// The URL with its password, to connect with.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = DatabaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseUrlError> {
+        let url = Url::parse(text).map_err(|_| DatabaseUrlError)?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") || url.cannot_be_a_base() {
+            return Err(DatabaseUrlError);
+        }
+        Ok(Self(url))
+    }
+}
+
+impl TryFrom<String> for DatabaseUrl {
+    type Error = DatabaseUrlError;
+
+    fn try_from(text: String) -> Result<Self, DatabaseUrlError> {
+        text.parse()
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HIDDEN: &str = "***";
+        let mut url = self.0.clone();
+        if url.password().is_some() && url.set_password(Some(HIDDEN)).is_err() {
+            return f.write_str(HIDDEN);
+        }
+        // `?password=` and `?sslpassword=` are secrets too.
+        if url.query_pairs().any(|(key, _)| key.contains("password")) {
+            let pairs: Vec<_> = self.0.query_pairs().collect();
+            let shown = pairs.iter().map(|(key, value)| (key, if key.contains("password") { HIDDEN } else { value }));
+            url.query_pairs_mut().clear().extend_pairs(shown);
+        }
+        url.fmt(f)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_prints_a_url_shows_its_password() {
+        for (text, shown) in [
+            ("postgres://synap:hunter2@db:5432/pod", "postgres://synap:***@db:5432/pod"),
+            ("postgresql:///pod?host=/run&password=hunter2", "postgresql:///pod?host=%2Frun&password=***"),
+            ("postgres://db/pod", "postgres://db/pod"),
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(serde_json::to_string(&url).unwrap(), format!("\"{shown}\""));
+            assert_eq!(url.expose(), text);
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused() {
+        for text in ["", "db:5432/pod", "mysql://db/pod", "postgres:pod", "postgres"] {
+            assert_eq!(text.parse::<DatabaseUrl>(), Err(DatabaseUrlError), "{text}");
+        }
+    }
+}

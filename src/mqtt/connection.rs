@@ -1,0 +1,319 @@
+//! One client's connection: a task that reads, journals, acknowledges and delivers.
+//!
+//! Each turn of the loop does everything there is to do, then waits for whichever comes first:
+//! bytes to read, room to write, the session's signal, the keep alive. What one read brought is
+//! journaled as one batch, and everything that waits to be sent leaves in one write.
+//!
+//! Reading stops while too much waits to be sent or to be settled, so a client that does not read
+//! its answers fills its own buffers and no others. An idle connection holds no buffers.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+use super::{
+    Broker,
+    acknowledge::{Answer, AnswerQueue, Unanswered},
+    codec::{Disconnect, ProtocolVersion},
+    end::End,
+    receive::Aliases,
+    session::OwnedSession,
+    will::Will,
+    window::Resend,
+};
+use crate::{
+    journal::{BatchBuilder, Reader, Slice, Watermark},
+    types::Signal,
+};
+
+/// Bytes that one read can bring; shared by all connections of a thread.
+const READ_BYTES: usize = 64 << 10;
+
+/// Bytes waiting to be sent above which nothing is read or delivered.
+const HIGH_WATER: usize = 128 << 10;
+
+/// Publications without an outcome above which nothing is read. 5.0 clients stop earlier, at
+/// their receive maximum.
+const MAXIMUM_UNSETTLED: usize = 16 << 10;
+
+/// Time that a last DISCONNECT may take to leave.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What a client agreed to in CONNECT.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreement {
+    /// The version spoken.
+    pub version: ProtocolVersion,
+    /// Largest packet the client takes.
+    pub maximum_packet_size: u32,
+    /// Messages in flight towards the client.
+    pub receive_maximum: u16,
+    /// Longest silence; none for no limit.
+    pub silence: Option<Duration>,
+}
+
+/// A connection past CONNECT.
+pub struct Connection<S> {
+    pub(super) broker: Arc<Broker>,
+    pub(super) owned: OwnedSession,
+    pub(super) agreement: Agreement,
+    pub(super) will: Option<Box<Will>>,
+    pub(super) peer: SocketAddr,
+    pub(super) io: S,
+    /// Bytes read that are not a whole packet yet.
+    pub(super) input: Vec<u8>,
+    /// Bytes to be sent, from `sent` on.
+    pub(super) out: Vec<u8>,
+    sent: usize,
+    /// What this read has brought for the journal, and the answers to it.
+    pub(super) batch: BatchBuilder,
+    pub(super) answers: Vec<Answer>,
+    pub(super) best_effort: u64,
+    pub(super) queue: AnswerQueue,
+    pub(super) aliases: Aliases,
+    pub(super) resends: std::collections::VecDeque<Resend>,
+    pub(super) reader: Reader,
+    pub(super) slice: Option<Slice>,
+    last_received: Instant,
+    keep_alive: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a wait has ended with.
+enum Event {
+    Read,
+    Written,
+    Signal,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection whose CONNACK lies in `out`; `input` is what came behind the CONNECT.
+    #[expect(clippy::too_many_arguments, reason = "called once, with everything the handshake has found out")]
+    pub fn new(
+        broker: Arc<Broker>,
+        owned: OwnedSession,
+        agreement: Agreement,
+        will: Option<Box<Will>>,
+        peer: SocketAddr,
+        io: S,
+        input: Vec<u8>,
+        out: Vec<u8>,
+    ) -> Self {
+        let reader = broker.journal.reader(broker.journal.watermark(Watermark::Appended), Watermark::Appended);
+        let resends = owned.state.window.resends();
+        let last_received = Instant::now();
+        Self {
+            keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
+            broker,
+            owned,
+            agreement,
+            will,
+            peer,
+            io,
+            input,
+            out,
+            sent: 0,
+            batch: BatchBuilder::default(),
+            answers: Vec::new(),
+            best_effort: 0,
+            queue: AnswerQueue::default(),
+            aliases: Aliases::default(),
+            resends,
+            reader,
+            slice: None,
+            last_received,
+        }
+    }
+
+    /// Serves the client until its connection ends, then says farewell and lets go of the
+    /// session.
+    pub async fn run(mut self) {
+        self.owned.session.mailbox.lock().set_online(true);
+        self.broker.statistics.connections.add(1);
+        let end = match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.broker.statistics.connections.sub(1);
+        self.owned.session.mailbox.lock().set_online(false);
+        self.log(&end);
+        self.farewell(&end).await;
+        if let End::Disconnected = end {
+            self.will = None;
+        }
+        let Self { broker, owned, will, .. } = self;
+        broker.part(owned, will.map(|will| *will)).await;
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        let waiting = std::mem::take(&mut self.input);
+        self.take_in(&waiting)?;
+        loop {
+            self.journal_batch().await?;
+            self.settle()?;
+            self.deliver().await?;
+            if self.owned.is_claimed() {
+                return Err(End::TakenOver);
+            }
+            if self.broker.is_stopping() && self.queue.is_empty() {
+                return Err(End::ShuttingDown);
+            }
+            match self.wait().await? {
+                Event::Read => self.last_received = Instant::now(),
+                Event::Written | Event::Signal => {}
+            }
+        }
+    }
+
+    /// Encodes the answers whose records have been settled.
+    fn settle(&mut self) -> Result<(), End> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        let durable = self.broker.journal.watermark(Watermark::Durable);
+        let held = &mut self.owned.state.held;
+        let settled = self
+            .queue
+            .settle(durable, self.agreement.version, &mut self.out, |packet_id| {
+                held.remove(&packet_id);
+            })
+            .map_err(|unanswered| match unanswered {
+                Unanswered::Full => End::QuotaExceeded,
+                Unanswered::Failed => End::JournalFailed,
+            })?;
+        self.broker.statistics.acknowledged.add(settled.acknowledged);
+        self.broker.statistics.refused.add(settled.refused);
+        Ok(())
+    }
+
+    /// Whether deliveries must wait until the client has read more.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.out.len() - self.sent >= HIGH_WATER
+    }
+
+    async fn wait(&mut self) -> Result<Event, End> {
+        let signal = Arc::clone(&self.owned.session.signal);
+        poll_fn(|cx| self.poll_event(&signal, cx)).await
+    }
+
+    /// Cancel safe: what was read has been taken in, what was written is accounted for.
+    fn poll_event(&mut self, signal: &Signal, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
+        let was_backed_up = self.is_backed_up();
+        if let Poll::Ready(result) = self.poll_write(cx) {
+            result?;
+            if was_backed_up && !self.is_backed_up() {
+                return Poll::Ready(Ok(Event::Written));
+            }
+        }
+        if signal.poll_rung(cx).is_ready() {
+            return Poll::Ready(Ok(Event::Signal));
+        }
+        let may_read = !self.is_backed_up() && self.queue.publications() < MAXIMUM_UNSETTLED;
+        if may_read && !self.broker.is_stopping() && self.poll_read(cx)?.is_ready() {
+            return Poll::Ready(Ok(Event::Read));
+        }
+        ready!(self.poll_keep_alive(cx));
+        Poll::Ready(Err(End::KeepAlive))
+    }
+
+    /// Writes until everything is sent, which makes it ready, or the socket takes no more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => self.sent += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.out.drain(..self.sent);
+                    self.sent = 0;
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.out = Vec::new();
+        self.sent = 0;
+        // A TLS stream may still hold records of its own.
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// One read, taken in at once.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, End> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(result) => result?,
+            }
+            let read = buffer.filled();
+            if read.is_empty() {
+                return Err(End::Closed);
+            }
+            if self.input.is_empty() {
+                self.take_in(read)?;
+            } else {
+                let mut input = std::mem::take(&mut self.input);
+                input.extend_from_slice(read);
+                self.take_in(&input)?;
+            }
+            Ok(Poll::Ready(()))
+        })
+    }
+
+    /// Ready when the client has been silent for too long. The timer is moved only when it
+    /// fires, not with every packet.
+    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(timer), Some(silence)) = (&mut self.keep_alive, self.agreement.silence) else {
+            return Poll::Pending;
+        };
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let limit = self.last_received + silence;
+            if limit <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(limit);
+        }
+    }
+
+    /// Sends what is left and, in 5.0, why the connection ends.
+    async fn farewell(&mut self, end: &End) {
+        let Some(reason) = end.reason() else { return };
+        if self.agreement.version == ProtocolVersion::V5 {
+            Disconnect::new(reason).encode(self.agreement.version, &mut self.out);
+        }
+        let rest = self.out.get(self.sent..).unwrap_or_default();
+        let sending = async {
+            self.io.write_all(rest).await?;
+            self.io.shutdown().await
+        };
+        // Whether it arrives changes nothing: the connection is over.
+        drop(tokio::time::timeout(FAREWELL_TIMEOUT, sending).await);
+    }
+
+    fn log(&self, end: &End) {
+        let (client_id, peer) = (&self.owned.session.client_id, self.peer);
+        if end.is_protocol_error() {
+            self.broker.statistics.protocol_errors.add(1);
+            tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection");
+        } else if matches!(end, End::QuotaExceeded | End::JournalFailed) {
+            tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection that could not be served");
+        } else {
+            tracing::debug!(client.id = %client_id, %peer, reason = %end, "connection ended");
+        }
+    }
+}

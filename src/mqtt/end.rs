@@ -1,0 +1,66 @@
+//! Why a connection ends, and the one mapping to MQTT reason codes.
+
+use std::io;
+
+use super::codec::{DecodeError, ReasonCode};
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// DISCONNECT with reason 0x00: the will is deleted.
+    #[error("the client disconnected")]
+    Disconnected,
+    /// DISCONNECT with another reason: the will is published.
+    #[error("the client disconnected and wants its will published")]
+    DisconnectedWithWill,
+    /// The client closed the connection without a DISCONNECT.
+    #[error("the client closed the connection")]
+    Closed,
+    /// The network failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// A packet that breaks the standard.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// A packet that is well formed and not allowed now.
+    #[error("{1}")]
+    Forbidden(ReasonCode, &'static str),
+    /// Nothing received for one and a half times the keep alive [MQTT-3.1.2-22].
+    #[error("nothing was received for one and a half times the keep alive")]
+    KeepAlive,
+    /// A new connection has the same client identifier [MQTT-3.1.4-3].
+    #[error("another connection took the session over")]
+    TakenOver,
+    /// The process ends.
+    #[error("the bridge is shutting down")]
+    ShuttingDown,
+    /// No room, and no way to say so in this version of the protocol or packet.
+    #[error("the journal is full")]
+    QuotaExceeded,
+    /// The journal has failed.
+    #[error("the journal has failed: nothing can be acknowledged")]
+    JournalFailed,
+}
+
+impl End {
+    /// What a DISCONNECT from the server says; none where the client ended it.
+    #[must_use]
+    pub const fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Disconnected | Self::DisconnectedWithWill | Self::Closed | Self::Io(_) => None,
+            Self::Malformed(error) => Some(error.reason()),
+            Self::Forbidden(reason, _) => Some(*reason),
+            Self::KeepAlive => Some(ReasonCode::KeepAliveTimeout),
+            Self::TakenOver => Some(ReasonCode::SessionTakenOver),
+            Self::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
+            Self::QuotaExceeded => Some(ReasonCode::QuotaExceeded),
+            Self::JournalFailed => Some(ReasonCode::UnspecifiedError),
+        }
+    }
+
+    /// Whether the client broke a rule, which an operator may want to know.
+    #[must_use]
+    pub const fn is_protocol_error(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Forbidden(..))
+    }
+}

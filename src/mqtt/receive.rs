@@ -1,0 +1,246 @@
+//! What a client sends, packet by packet: into the batch for the journal, with the answer that
+//! waits for it, or straight into the output.
+
+use super::{
+    acknowledge::{Answer, Condition},
+    codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
+    connection::Connection,
+    end::End,
+};
+use crate::{
+    journal::{AppendError, Record},
+    limits,
+    types::{Micros, Publication, Qos, Sequence},
+};
+
+/// Topic aliases that a client has set (MQTT 5.0 section 3.3.2.3.4), by alias less 1.
+#[derive(Debug, Default)]
+pub struct Aliases(Vec<Option<Box<str>>>);
+
+impl Aliases {
+    /// The topic of a PUBLISH, remembering or resolving its alias.
+    fn resolve<'a>(&'a mut self, publish: &Publish<'a>, maximum: u16) -> Result<&'a str, End> {
+        let Some(alias) = publish.topic_alias else { return Ok(publish.topic) };
+        let invalid =
+            End::Forbidden(ReasonCode::TopicAliasInvalid, "the topic alias is not in use, or above the maximum");
+        if alias > maximum {
+            return Err(invalid);
+        }
+        let at = usize::from(alias) - 1;
+        if publish.topic.is_empty() {
+            return self.0.get(at).and_then(Option::as_deref).ok_or(invalid);
+        }
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        if let Some(slot) = self.0.get_mut(at) {
+            *slot = Some(publish.topic.into());
+        }
+        Ok(publish.topic)
+    }
+}
+
+impl<S> Connection<S> {
+    /// Takes whole packets out of `bytes`, and keeps the rest for later.
+    pub(super) fn take_in(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mut rest = bytes;
+        while let Some(frame) = split(rest, self.broker.settings.maximum_packet_size)? {
+            let packet = Packet::decode(&frame, self.agreement.version, Sender::Client)?;
+            self.handle(packet)?;
+            rest = rest.get(frame.length()..).unwrap_or_default();
+        }
+        self.input.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn handle(&mut self, packet: Packet<'_>) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.publish(&publish),
+            Packet::Pubrel(ack) => {
+                self.release(ack.packet_id);
+                Ok(())
+            }
+            Packet::Puback(ack) => {
+                self.owned.state.window.acknowledge(ack.packet_id, Qos::AtLeastOnce);
+                Ok(())
+            }
+            Packet::Pubrec(ack) => {
+                self.received(ack);
+                Ok(())
+            }
+            Packet::Pubcomp(ack) => {
+                self.owned.state.window.complete(ack.packet_id);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(&subscribe);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(&unsubscribe);
+                Ok(())
+            }
+            Packet::Pingreq => Packet::Pingresp
+                .encode(self.agreement.version, u32::MAX, &mut self.out)
+                .map_err(|_| End::Forbidden(ReasonCode::UnspecifiedError, "a PINGRESP has two bytes")),
+            Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect)),
+            Packet::Connect(_) => Err(End::Forbidden(ReasonCode::ProtocolError, "a second CONNECT [MQTT-3.1.0-2]")),
+            Packet::Auth(_) => Err(End::Forbidden(
+                ReasonCode::ProtocolError,
+                "AUTH without an authentication method in CONNECT [MQTT-4.12.0-6]",
+            )),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Err(End::Forbidden(ReasonCode::ProtocolError, "a packet that only a server may send"))
+            }
+        }
+    }
+
+    fn publish(&mut self, publish: &Publish<'_>) -> Result<(), End> {
+        let topic = self.aliases.resolve(publish, self.broker.settings.topic_alias_maximum)?;
+        if topic.bytes().filter(|&byte| byte == b'/').count() >= limits::MAXIMUM_TOPIC_LEVELS {
+            return Err(End::Forbidden(ReasonCode::TopicNameInvalid, "the topic name has too many levels"));
+        }
+        self.broker.statistics.received.add(1);
+        let state = &mut *self.owned.state;
+        let packet_id = publish.packet_id;
+        match publish.qos {
+            Qos::AtMostOnce => self.best_effort += 1,
+            Qos::AtLeastOnce => self.answers.push(Answer::Puback(packet_id)),
+            Qos::ExactlyOnce => {
+                if let Some(&sequence) = state.held.get(&packet_id) {
+                    self.answer_again(Answer::Pubrec(packet_id), sequence);
+                    return self.check_receive_maximum();
+                }
+                state.held.insert(packet_id, Sequence(u64::MAX));
+                self.answers.push(Answer::Pubrec(packet_id));
+            }
+        }
+        let guaranteed = publish.qos > Qos::AtMostOnce || (self.broker.guarantees)(topic);
+        let publication = Publication {
+            sequence: Sequence::ZERO,
+            received: Micros::default(),
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            guaranteed,
+            client_id: self.owned.session.client_id.as_str(),
+            properties: publish.properties(),
+        };
+        let held = publish.qos == Qos::ExactlyOnce && state.kept;
+        self.batch.push(&Record::Publication { publication, packet_id: if held { packet_id } else { 0 } });
+        self.check_receive_maximum()
+    }
+
+    /// Answers a repeated QoS 2 PUBLISH: the message is there, or on its way, already.
+    fn answer_again(&mut self, answer: Answer, sequence: Sequence) {
+        if sequence == Sequence(u64::MAX) {
+            // The first one is in this very batch, or in one that waits: in order behind it.
+            self.answers.push(answer);
+        } else {
+            self.push_answers();
+            self.queue.push(Condition::Durable(sequence), vec![answer]);
+        }
+    }
+
+    /// More unacknowledged publications than the bridge has said it takes are a protocol error
+    /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead.
+    fn check_receive_maximum(&self) -> Result<(), End> {
+        let unacknowledged = self.queue.publications() + self.answers.len();
+        if self.agreement.version == ProtocolVersion::V5
+            && unacknowledged > usize::from(self.broker.settings.receive_maximum)
+        {
+            return Err(End::Forbidden(ReasonCode::ReceiveMaximumExceeded, "more messages in flight than allowed"));
+        }
+        Ok(())
+    }
+
+    /// PUBREL: the identifier is free, once that is on disk for a session that is kept. Before
+    /// that a PUBCOMP could make the client use it again, for a message that a restart would
+    /// then take for a repeat.
+    fn release(&mut self, packet_id: u16) {
+        if self.owned.state.held.remove(&packet_id).is_none() && self.agreement.version == ProtocolVersion::V5 {
+            let reason = ReasonCode::PacketIdentifierNotFound;
+            Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, &mut self.out);
+            return;
+        }
+        if self.owned.state.kept {
+            let client_id = self.owned.session.client_id.as_str();
+            self.batch.push(&Record::Release { client_id, packet_id });
+        }
+        self.answers.push(Answer::Pubcomp(packet_id));
+    }
+
+    /// PUBREC: the client has the message, or will not have it.
+    fn received(&mut self, ack: Ack) {
+        let window = &mut self.owned.state.window;
+        if ack.reason.is_error() {
+            window.acknowledge(ack.packet_id, Qos::ExactlyOnce);
+            return;
+        }
+        let known = window.receive(ack.packet_id);
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        Ack { packet_id: ack.packet_id, reason }.encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+    }
+
+    fn disconnected(&mut self, disconnect: &Disconnect<'_>) -> End {
+        if let Some(expiry) = disconnect.session_expiry_interval {
+            // A session that was to end with its connection cannot be prolonged now (section 3.14.2.2.2).
+            if self.owned.state.expiry == 0 && expiry != 0 {
+                return End::Forbidden(ReasonCode::ProtocolError, "a session expiry where CONNECT had none");
+            }
+            self.owned.state.expiry = expiry.min(self.broker.settings.maximum_session_expiry);
+        }
+        if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
+            End::Disconnected
+        } else {
+            End::DisconnectedWithWill
+        }
+    }
+
+    /// Queues what has to be answered now, ahead of any later append.
+    pub(super) fn push_answers(&mut self) {
+        if self.batch.is_empty() && !self.answers.is_empty() {
+            let answers = std::mem::take(&mut self.answers);
+            self.queue.push(Condition::Durable(Sequence::ZERO), answers);
+        }
+    }
+
+    /// Appends what the last read has brought, and queues the answers to it.
+    pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
+        self.push_answers();
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let answers = std::mem::take(&mut self.answers);
+        let best_effort = std::mem::take(&mut self.best_effort);
+        let condition = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+            Ok(batch) => {
+                self.note_held(&answers, batch.last());
+                Condition::Settled(batch)
+            }
+            Err(AppendError::Full) => {
+                self.broker.statistics.shed.add(best_effort);
+                Condition::Refused
+            }
+            Err(AppendError::Failed) => return Err(End::JournalFailed),
+            Err(AppendError::Closed) => return Err(End::ShuttingDown),
+        };
+        if !answers.is_empty() {
+            self.queue.push(condition, answers);
+        }
+        Ok(())
+    }
+
+    /// Records which append the QoS 2 identifiers of a batch stand for.
+    fn note_held(&mut self, answers: &[Answer], last: Sequence) {
+        for answer in answers {
+            if let Answer::Pubrec(packet_id) = answer
+                && let Some(sequence) = self.owned.state.held.get_mut(packet_id)
+            {
+                *sequence = last;
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Who gets what: subscriptions and retained messages, under one lock.
+//!
+//! One lock because a subscriber must see the retained messages of a moment and then every
+//! later message, none missed between the two and none overtaken by an older one. The
+//! dispatcher holds it for one slice of the journal at a time.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use hashbrown::HashMap;
+
+use super::session::Session;
+use crate::{
+    journal::OwnedRecord,
+    types::{Publication, Qos, Sequence, TopicFilter},
+};
+
+/// Topics whose matches are remembered; when there are more, all are forgotten.
+const REMEMBERED_TOPICS: usize = 8192;
+
+/// How a subscription wants its messages (MQTT 5.0 section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionOptions {
+    /// The highest QoS to deliver with.
+    pub maximum_qos: Qos,
+    /// Leave out what the client itself published.
+    pub no_local: bool,
+    /// Keep the retain flag of live messages.
+    pub retain_as_published: bool,
+    /// Sent along with every message; 0 for none.
+    pub identifier: u32,
+}
+
+struct Subscription {
+    session: Arc<Session>,
+    options: SubscriptionOptions,
+}
+
+/// A session that gets a message, with all its matching subscriptions merged into one copy at
+/// the highest granted QoS.
+#[derive(Clone)]
+pub struct Target {
+    /// Who.
+    pub session: Arc<Session>,
+    /// The highest QoS of the matching subscriptions.
+    pub maximum_qos: Qos,
+    /// Whether every matching subscription leaves out the client's own messages.
+    pub no_local: bool,
+    /// Whether any of them keeps the retain flag.
+    pub retain_as_published: bool,
+    /// Identifiers of those that have one.
+    pub identifiers: Option<Arc<[u32]>>,
+}
+
+#[derive(Default)]
+struct Node {
+    children: HashMap<Box<str>, Node, foldhash::fast::RandomState>,
+    /// Subscriptions whose filter ends at this level.
+    here: Vec<Subscription>,
+    /// Subscriptions whose filter has `#` as its next and last level.
+    below: Vec<Subscription>,
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.here.is_empty() && self.below.is_empty()
+    }
+}
+
+/// A retained message, or, for as long as older records may still be dispatched, the memory
+/// that there is none.
+struct Retained {
+    sequence: Sequence,
+    record: Option<Arc<OwnedRecord>>,
+}
+
+/// Subscriptions by filter, retained messages by topic.
+#[derive(Default)]
+pub struct Routing {
+    root: Node,
+    subscriptions: usize,
+    retained: BTreeMap<Box<str>, Retained>,
+    remembered: HashMap<Box<str>, Arc<[Target]>, foldhash::fast::RandomState>,
+}
+
+impl Routing {
+    /// Adds or replaces a session's subscription; whether there was one for this filter.
+    pub fn subscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>, options: SubscriptionOptions) -> bool {
+        self.remembered.clear();
+        let list = self.list_of(filter);
+        if let Some(existing) = list.iter_mut().find(|entry| Arc::ptr_eq(&entry.session, session)) {
+            existing.options = options;
+            return true;
+        }
+        list.push(Subscription { session: Arc::clone(session), options });
+        self.subscriptions += 1;
+        false
+    }
+
+    /// Removes a session's subscription; whether there was one.
+    pub fn unsubscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>) -> bool {
+        self.remembered.clear();
+        let levels: Vec<_> = filter.levels().collect();
+        let removed = remove(&mut self.root, &levels, session);
+        self.subscriptions -= usize::from(removed);
+        removed
+    }
+
+    /// How many subscriptions there are.
+    #[must_use]
+    pub const fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// The sessions that get messages of `topic`.
+    pub fn targets(&mut self, topic: &str) -> Arc<[Target]> {
+        if let Some(known) = self.remembered.get(topic) {
+            return Arc::clone(known);
+        }
+        let mut found = Vec::new();
+        // Wildcards at the start do not match topics that begin with $ [MQTT-4.7.2-1].
+        collect(&self.root, Some(topic), !topic.starts_with('$'), &mut found);
+        let targets: Arc<[Target]> = merge(&found).into();
+        if self.remembered.len() >= REMEMBERED_TOPICS {
+            self.remembered.clear();
+        }
+        self.remembered.insert(topic.into(), Arc::clone(&targets));
+        targets
+    }
+
+    /// Takes a publication with the retain flag into account: the newest record of a topic
+    /// wins, an empty payload removes (section 3.3.1.3). Records may come again, or QoS 0 ahead of
+    /// others; the sequence decides. Whether anything changed.
+    pub fn retain(&mut self, publication: &Publication<'_>) -> bool {
+        let record = (!publication.payload.is_empty()).then(|| Arc::new(OwnedRecord::of(publication)));
+        match self.retained.get_mut(publication.topic) {
+            Some(known) if known.sequence >= publication.sequence => return false,
+            Some(known) => *known = Retained { sequence: publication.sequence, record },
+            None => {
+                let retained = Retained { sequence: publication.sequence, record };
+                self.retained.insert(publication.topic.into(), retained);
+            }
+        }
+        true
+    }
+
+    /// Forgets that `topic` has no retained message, now that no older record can come.
+    pub fn forget_removed(&mut self, topic: &str) {
+        if self.retained.get(topic).is_some_and(|retained| retained.record.is_none()) {
+            self.retained.remove(topic);
+        }
+    }
+
+    /// Puts a retained message of an earlier life back.
+    pub fn restore_retained(&mut self, record: OwnedRecord) {
+        if let Some(publication) = record.publication() {
+            let (topic, sequence) = (publication.topic.into(), publication.sequence);
+            self.retained.insert(topic, Retained { sequence, record: Some(Arc::new(record)) });
+        }
+    }
+
+    /// Retained messages that match, by topic.
+    pub fn retained_for(&self, filter: &TopicFilter) -> Vec<Arc<OwnedRecord>> {
+        let literal = filter.as_str().find(['+', '#']).unwrap_or(filter.as_str().len());
+        // "a/#" matches "a" as well, so the range starts without the separator.
+        let prefix = filter.as_str().get(..literal).unwrap_or_default().trim_end_matches('/');
+        self.retained
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(topic, _)| topic.starts_with(prefix))
+            .filter(|(topic, _)| filter.matches(topic))
+            .filter_map(|(_, retained)| retained.record.clone())
+            .collect()
+    }
+
+    /// How many topics have a retained message.
+    #[must_use]
+    pub fn retained_count(&self) -> usize {
+        self.retained.len()
+    }
+
+    fn list_of(&mut self, filter: &TopicFilter) -> &mut Vec<Subscription> {
+        let mut node = &mut self.root;
+        for level in filter.levels() {
+            if level == "#" {
+                return &mut node.below;
+            }
+            node = node.children.entry(level.into()).or_default();
+        }
+        &mut node.here
+    }
+}
+
+fn remove(node: &mut Node, levels: &[&str], session: &Arc<Session>) -> bool {
+    let list = match levels {
+        [] => &mut node.here,
+        ["#"] => &mut node.below,
+        [level, rest @ ..] => {
+            let Some(child) = node.children.get_mut(*level) else { return false };
+            let removed = remove(child, rest, session);
+            if child.is_empty() {
+                node.children.remove(*level);
+            }
+            return removed;
+        }
+    };
+    let before = list.len();
+    list.retain(|entry| !Arc::ptr_eq(&entry.session, session));
+    before > list.len()
+}
+
+/// Collects what matches the rest of a topic. Depth is bounded by the limit on topic levels.
+fn collect<'a>(node: &'a Node, rest: Option<&str>, wildcards: bool, found: &mut Vec<&'a Subscription>) {
+    if wildcards {
+        found.extend(&node.below);
+    }
+    let Some(rest) = rest else {
+        found.extend(&node.here);
+        return;
+    };
+    let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
+    if let Some(child) = node.children.get(level) {
+        collect(child, rest, true, found);
+    }
+    if wildcards && let Some(child) = node.children.get("+") {
+        collect(child, rest, true, found);
+    }
+}
+
+fn merge(found: &[&Subscription]) -> Vec<Target> {
+    let mut by_session: HashMap<*const Session, usize, foldhash::fast::RandomState> = HashMap::default();
+    let mut merged: Vec<(Target, Vec<u32>)> = Vec::new();
+    for subscription in found {
+        let options = subscription.options;
+        let at = *by_session.entry(Arc::as_ptr(&subscription.session)).or_insert_with(|| {
+            let target = Target {
+                session: Arc::clone(&subscription.session),
+                maximum_qos: Qos::AtMostOnce,
+                no_local: true,
+                retain_as_published: false,
+                identifiers: None,
+            };
+            merged.push((target, Vec::new()));
+            merged.len() - 1
+        });
+        let Some((target, identifiers)) = merged.get_mut(at) else { continue };
+        target.maximum_qos = target.maximum_qos.max(options.maximum_qos);
+        target.no_local &= options.no_local;
+        target.retain_as_published |= options.retain_as_published;
+        if options.identifier != 0 {
+            identifiers.push(options.identifier);
+        }
+    }
+    let finish = |(target, identifiers): (Target, Vec<u32>)| Target {
+        identifiers: (!identifiers.is_empty()).then(|| identifiers.into()),
+        ..target
+    };
+    merged.into_iter().map(finish).collect()
+}

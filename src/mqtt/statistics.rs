@@ -1,0 +1,51 @@
+//! What the broker has done since its start, in plain counters that cost next to nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only rises, or with [`Counter::sub`] one that also falls.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Subtracts.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of the broker.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    /// Connections that are open and past CONNECT.
+    pub connections: Counter,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections refused or ended because of what the client sent.
+    pub protocol_errors: Counter,
+    /// PUBLISH packets received, of any QoS.
+    pub received: Counter,
+    /// Publications acknowledged with success.
+    pub acknowledged: Counter,
+    /// PUBLISH packets sent to subscribers, repeats included.
+    pub delivered: Counter,
+    /// QoS 0 publications dropped because the journal had no room.
+    pub shed: Counter,
+    /// QoS 1 and 2 publications refused because the journal had no room.
+    pub refused: Counter,
+    /// Messages dropped because a session's queue was full or its client takes no packets of
+    /// that size.
+    pub dropped: Counter,
+    /// Messages that a session was promised and that the journal no longer had.
+    pub lost: Counter,
+}

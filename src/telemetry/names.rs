@@ -1,0 +1,141 @@
+//! The one list of metric names. A room records under a name of this list, written out where it
+//! records; a test reads the sources and fails on a name that is not here.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// What a metric's value means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives; its name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name, in Prometheus' form.
+    pub name: &'static str,
+    /// What its value means.
+    pub kind: Kind,
+    /// The unit.
+    pub unit: Unit,
+    /// One sentence, with the labels.
+    pub description: &'static str,
+}
+
+const fn metric(kind: Kind, name: &'static str, unit: Unit, description: &'static str) -> Metric {
+    Metric { name, kind, unit, description }
+}
+
+use Kind::{Counter, Gauge, Histogram};
+use Unit::{Bytes, Count, Seconds};
+
+/// Every metric of the process, by room.
+pub const METRICS: &[Metric] = &[
+    metric(Gauge, "synap_mqtt_connections", Count, "MQTT connections that are open"),
+    metric(Counter, "synap_mqtt_connections_total", Count, "MQTT connections that were accepted"),
+    metric(
+        Counter,
+        "synap_mqtt_connections_refused_total",
+        Count,
+        "Connections closed before a session began, by `reason`",
+    ),
+    metric(Gauge, "synap_mqtt_sessions", Count, "MQTT sessions, with or without a connection"),
+    metric(Gauge, "synap_mqtt_subscriptions", Count, "Topic filters that sessions hold"),
+    metric(Gauge, "synap_mqtt_retained_messages", Count, "Topics with a retained message"),
+    metric(Counter, "synap_mqtt_messages_received_total", Count, "PUBLISH packets accepted from clients, by `qos`"),
+    metric(
+        Counter,
+        "synap_mqtt_messages_acknowledged_total",
+        Count,
+        "QoS 1 and 2 messages acknowledged to their publisher after fsync",
+    ),
+    metric(Counter, "synap_mqtt_messages_delivered_total", Count, "PUBLISH packets written to subscribers, by `qos`"),
+    metric(Counter, "synap_mqtt_messages_dropped_total", Count, "Messages not stored or not delivered, by `reason`"),
+    metric(Counter, "synap_mqtt_received_bytes_total", Bytes, "Bytes read from MQTT connections"),
+    metric(Counter, "synap_mqtt_sent_bytes_total", Bytes, "Bytes written to MQTT connections"),
+    metric(Gauge, "synap_mqtt_journal_appended", Count, "Sequence of the last record appended"),
+    metric(Gauge, "synap_mqtt_journal_durable", Count, "Sequence up to which every record is on disk"),
+    metric(Gauge, "synap_mqtt_journal_bytes", Bytes, "Size of all segments"),
+    metric(Gauge, "synap_mqtt_journal_pending_bytes", Bytes, "Records appended and not yet on disk"),
+    metric(Histogram, "synap_mqtt_journal_fsync_seconds", Seconds, "Time of an fsync of the journal"),
+    metric(Counter, "synap_mqtt_timescale_rows_total", Count, "Rows committed to TimescaleDB"),
+    metric(Gauge, "synap_mqtt_timescale_lag_records", Count, "Durable records that are no rows yet"),
+    metric(Histogram, "synap_mqtt_timescale_copy_seconds", Seconds, "Time of a COPY with its commit"),
+    metric(Counter, "synap_mqtt_timescale_errors_total", Count, "Batches that had to be tried again"),
+    metric(
+        Counter,
+        "synap_mqtt_dead_letters_total",
+        Count,
+        "Rows that the database refused and that went to `dead_letters`",
+    ),
+    metric(Gauge, "synap_mqtt_stream_clients", Count, "Stream clients that are connected"),
+    metric(Counter, "synap_mqtt_stream_events_sent_total", Count, "Events written to stream clients"),
+    metric(Counter, "synap_mqtt_stream_gaps_total", Count, "Resumes from an id older than what is kept"),
+    metric(Gauge, "process_resident_memory_bytes", Bytes, "Resident memory of the process"),
+    metric(Gauge, "process_cpu_seconds_total", Seconds, "User and system CPU time of the process"),
+    metric(Gauge, "process_open_fds", Count, "Open file descriptors of the process"),
+    metric(Gauge, "process_start_time_seconds", Seconds, "Start of the process since the Unix epoch"),
+];
+
+/// Gives the recorder every name's description.
+pub(super) fn describe() {
+    for metric in METRICS {
+        match metric.kind {
+            Counter => describe_counter!(metric.name, metric.unit, metric.description),
+            Gauge => describe_gauge!(metric.name, metric.unit, metric.description),
+            Histogram => describe_histogram!(metric.name, metric.unit, metric.description),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn names_follow_prometheus() {
+        let mut seen = BTreeSet::new();
+        for metric in METRICS {
+            let name = metric.name;
+            assert!(seen.insert(name), "{name} is there twice");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            if name.starts_with("synap_mqtt_") {
+                assert_eq!(metric.kind == Counter, name.ends_with("_total"), "{name}");
+            }
+            assert_eq!(metric.kind == Histogram, name.ends_with("_seconds") && metric.kind != Gauge, "{name}");
+            assert!(!metric.description.is_empty());
+        }
+    }
+
+    #[test]
+    fn rooms_record_only_names_of_the_list() {
+        let known: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        for (file, text) in sources(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path()) {
+            for quoted in text.split("\"synap_mqtt_").skip(1) {
+                let name = format!("synap_mqtt_{}", quoted.split('"').next().unwrap());
+                let whole = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                assert!(!whole || name == "synap_mqtt_" || known.contains(name.as_str()), "{file} records {name}");
+            }
+        }
+    }
+
+    fn sources(dir: &Path) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.extend(sources(&path));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+        found
+    }
+}

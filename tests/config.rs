@@ -1,0 +1,124 @@
+//! The binary's configuration and certificates as a user meets them: exit codes, what is
+//! printed, and what is on disk afterwards.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// Runs the binary in `dir` with nothing of this process's environment but `variables`.
+fn synap_mqtt(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_synap-mqtt"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(dir)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_wrong_configuration_exits_78_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("pod.toml"), "[limits]\n\nmemroy = \"1MiB\"\n[http]\nbind = \"here\"\n").unwrap();
+    for command in [&["check-config"][..], &["certs", "ca"], &[]] {
+        let output = synap_mqtt(dir.path(), &[&["--config", "pod.toml"], command].concat(), &[]);
+        assert_eq!(output.status.code(), Some(78), "{command:?}");
+        assert_eq!(text(&output.stdout), "");
+        let lines: Vec<_> = text(&output.stderr).lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("pod.toml:3: `limits.memroy`: unknown key"), "{}", lines[0]);
+        assert!(lines[1].starts_with("pod.toml:5: `http.bind`: "), "{}", lines[1]);
+        assert_eq!(names(dir.path()), ["pod.toml"]);
+    }
+    let absent = synap_mqtt(dir.path(), &["check-config", "--config", "absent.toml"], &[]);
+    assert_eq!(absent.status.code(), Some(78));
+    assert!(text(&absent.stderr).starts_with("absent.toml: cannot read the configuration"));
+    let variable = synap_mqtt(dir.path(), &["check-config"], &[("DATABASE_URL", "mysql://synap:secret@db/pod")]);
+    assert_eq!(variable.status.code(), Some(78));
+    assert!(text(&variable.stderr).starts_with("environment variable DATABASE_URL: `timescale.url`"));
+    assert!(!text(&variable.stderr).contains("secret"));
+}
+
+#[test]
+fn check_config_prints_what_is_in_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let variables =
+        [("DATABASE_URL", "postgres://synap:secret@db/pod"), ("SYNAP_MQTT__LISTENER", "[{ bind = \"0.0.0.0:1883\" }]")];
+    let output = synap_mqtt(dir.path(), &["check-config"], &variables);
+    assert!(output.status.success(), "{output:?}");
+    let printed = text(&output.stdout);
+    for line in [
+        "data_dir = \"./data\"",
+        "url = \"postgres://synap:***@db/pod\"",
+        "bind = \"0.0.0.0:1883\"",
+        "memory = \"128MiB\"",
+    ] {
+        assert!(printed.lines().any(|found| found == line), "{line}\nis not in\n{printed}");
+    }
+    assert!(printed.contains("# warning: `listener[0].bind`"), "{printed}");
+    assert_eq!(printed.lines().last(), Some("ok"));
+    assert_eq!(names(dir.path()), Vec::<String>::new(), "nothing is made");
+}
+
+#[test]
+fn certs_are_made_beside_the_ca_and_never_overwritten_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| synap_mqtt(dir.path(), &[&["certs"], arguments].concat(), &[]);
+    let device = run(&["device", "--name", "pump-7", "--san", "pump-7.example.org"]);
+    assert!(device.status.success(), "{device:?}");
+    assert_eq!(text(&device.stdout), "./data/certs/pump-7.pem\n./data/certs/pump-7.key\n");
+    assert!(run(&["server"]).status.success());
+    assert!(run(&["server", "--name", "broker", "--san", "192.0.2.7", "--out", "elsewhere"]).status.success());
+    let certs = dir.path().join("data/certs");
+    assert_eq!(names(&certs), ["ca.key", "ca.pem", "pump-7.key", "pump-7.pem", "server.key", "server.pem"]);
+    assert_eq!(names(&dir.path().join("elsewhere")), ["broker.key", "broker.pem"]);
+
+    for again in [&["ca"][..], &["server"], &["device", "--name", "pump-7"]] {
+        let output = run(again);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("exists; --force replaces it"), "{output:?}");
+        assert!(run(&[again, &["--force"]].concat()).status.success());
+    }
+}
+
+/// What `openssl verify` says; none without openssl. `scripts/test` installs it.
+fn openssl(certs: &Path, arguments: &[&str], file: &str) -> Option<Output> {
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-x509_strict", "-CAfile", "ca.pem"]).args(arguments).arg(file).current_dir(certs);
+    command.output().ok()
+}
+
+#[test]
+fn openssl_accepts_the_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(synap_mqtt(dir.path(), &["certs", "server"], &[]).status.success());
+    assert!(synap_mqtt(dir.path(), &["certs", "device", "--name", "pump-7"], &[]).status.success());
+    let certs = dir.path().join("data/certs");
+    for (arguments, file, accepted) in [
+        (&["-purpose", "sslserver", "-verify_hostname", "localhost"][..], "server.pem", true),
+        (&["-purpose", "sslserver", "-verify_ip", "127.0.0.1"], "server.pem", true),
+        (&["-purpose", "sslserver", "-verify_ip", "::1"], "server.pem", true),
+        (&["-purpose", "sslserver", "-verify_hostname", "example.org"], "server.pem", false),
+        (&["-purpose", "sslclient"], "server.pem", false),
+        (&["-purpose", "sslclient"], "pump-7.pem", true),
+        (&["-purpose", "sslserver"], "pump-7.pem", false),
+    ] {
+        let Some(output) = openssl(&certs, arguments, file) else { return };
+        assert_eq!(output.status.success(), accepted, "{arguments:?} {file}: {output:?}");
+    }
+}

@@ -139,7 +139,7 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").arg(self.id().to_string()).status().unwrap();
+        let sent = Command::new("sh").args(["-c", "kill $0", &self.id().to_string()]).status().unwrap();
         assert!(sent.success(), "{} is gone already\n{}", self.name, self.said());
     }
 

@@ -64,6 +64,82 @@ pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(20);
 /// Time to drain after SIGTERM: inside the 30 s that Kubernetes waits before SIGKILL.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
+/// What one write to a stream client holds at most, in bytes, unless a single event is larger:
+/// all that a client costs that does not read.
+pub const STREAM_BODY_BYTES: usize = 64 << 10;
+
+/// Size at which encoded events are handed to stream clients, in bytes, where more are waiting.
+pub const STREAM_CHUNK_BYTES: usize = 32 << 10;
+
+/// Stream clients that read the journal at one moment, each with about a quarter of a MiB of it
+/// in memory; the others wait their turn.
+pub const STREAM_REPLAYS: usize = 4;
+
+/// Values of one kind of filter that a stream may name. Each costs every client's every event.
+pub const STREAM_FILTERS: usize = 32;
+
+/// Events on one page of `GET /api/events`, unless asked otherwise.
+pub const EVENTS_PAGE: u16 = 100;
+
+/// Events on one page of `GET /api/events` at most.
+pub const MAXIMUM_EVENTS_PAGE: u16 = 1000;
+
+/// JSON of one page of `GET /api/events` at which the page ends early, in bytes.
+pub const EVENTS_PAGE_BYTES: usize = 4 << 20;
+
+/// Journal records that one query of events examines: about a tenth of a second of one core.
+/// Beyond, the client gets what was found and a cursor.
+pub const HISTORY_SCAN_RECORDS: usize = 50_000;
+
+/// Queries of events that read the journal at one moment.
+pub const HISTORY_SCANS: usize = 2;
+
+/// How far a device's clock may be ahead of the bridge's before a query of events by time can
+/// miss its events.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Connections to the HTTP server; more are closed at once, and browsers try again. At most
+/// one stream body each is in memory.
+pub const HTTP_CONNECTIONS: usize = 1024;
+
+/// Time for a client to send the head of a request, also from one request to the next.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes that the HTTP server buffers for one connection before it waits for the client.
+pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
+
+/// Time that answers in progress get when the HTTP server stops. Streams end at once.
+pub const HTTP_DRAIN: Duration = Duration::from_secs(5);
+
+/// Rows in one COPY, at most a journal batch more. Measured in docs/decisions/0004-events-table.md:
+/// more rows gain nothing.
+pub const TIMESCALE_BATCH_ROWS: usize = 5_000;
+
+/// Time for a session with the database to open, and for an idle one to answer.
+pub const TIMESCALE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for one transaction of the writer. Locks of others may hold it up; a server that is
+/// gone without a word is found out by this.
+pub const TIMESCALE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often an idle session is asked whether it lives, so that readiness is true.
+pub const TIMESCALE_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// First pause after the database failed; doubles with each failure.
+pub const TIMESCALE_RETRY_MINIMUM: Duration = Duration::from_millis(100);
+
+/// Longest pause while the database is away: the delay of recovery, against noise in its log.
+pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
+
+/// How often a draining backlog is told of in the log.
+pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Connections for queries, beside the writer's one.
+pub const QUERY_CONNECTIONS: u32 = 4;
+
+/// Time for one query of events, and for a connection to ask it on.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.
 pub mod share {

@@ -1,17 +1,48 @@
 //! Copies what the rooms count for themselves into the metrics, when they are read.
 
+use std::sync::Arc;
+
 use metrics::{counter, gauge};
 
 use crate::{
     journal::{Journal, Watermark},
     mqtt::Broker,
+    stream::Streams,
+    timescale::Statistics,
+    types::Sequence,
 };
 
-/// Sets every metric that is not recorded where it happens.
-pub fn collect(journal: &Journal, broker: &Broker) {
+/// The parts that count for themselves.
+pub struct Sources {
+    /// What is stored.
+    pub journal: Journal,
+    /// What devices and subscribers do.
+    pub broker: Arc<Broker>,
+    /// What the database has, where there is one.
+    pub writer: Option<Arc<Statistics>>,
+    /// What browsers see.
+    pub streams: Streams,
+}
+
+impl Sources {
+    /// Sets every metric that is not recorded where it happens.
+    pub fn collect(&self) {
+        collect_journal(&self.journal);
+        collect_broker(&self.broker);
+        collect_streams(&self.streams);
+        if let Some(writer) = &self.writer {
+            collect_writer(writer, self.journal.watermark(Watermark::Durable));
+        }
+    }
+}
+
+fn collect_journal(journal: &Journal) {
     gauge!("synap_mqtt_journal_appended").set(journal.watermark(Watermark::Appended).0 as f64);
     gauge!("synap_mqtt_journal_durable").set(journal.watermark(Watermark::Durable).0 as f64);
     gauge!("synap_mqtt_journal_bytes").set(journal.bytes() as f64);
+}
+
+fn collect_broker(broker: &Broker) {
     let statistics = broker.statistics();
     let census = broker.census();
     gauge!("synap_mqtt_connections").set(statistics.connections.get() as f64);
@@ -31,4 +62,20 @@ pub fn collect(journal: &Journal, broker: &Broker) {
     ] {
         counter!("synap_mqtt_messages_dropped_total", "reason" => reason).absolute(counted.get());
     }
+}
+
+fn collect_streams(streams: &Streams) {
+    let statistics = streams.statistics();
+    gauge!("synap_mqtt_stream_clients").set(streams.clients() as f64);
+    counter!("synap_mqtt_stream_events_encoded_total").absolute(statistics.encoded() + statistics.replayed());
+    counter!("synap_mqtt_stream_bytes_total").absolute(statistics.bytes_sent());
+    counter!("synap_mqtt_stream_gaps_total").absolute(statistics.gaps());
+}
+
+fn collect_writer(writer: &Statistics, durable: Sequence) {
+    gauge!("synap_mqtt_timescale_connected").set(if writer.connected() { 1.0 } else { 0.0 });
+    counter!("synap_mqtt_timescale_rows_total").absolute(writer.rows());
+    counter!("synap_mqtt_timescale_batches_total").absolute(writer.batches());
+    gauge!("synap_mqtt_timescale_lag_records").set(writer.lag(durable) as f64);
+    counter!("synap_mqtt_dead_letters_total").absolute(writer.dead_letters());
 }

@@ -5,12 +5,14 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod greeting;
+mod health;
 mod metrics;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -18,15 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
-    config::{Certificate, JournalSettings, ListenerSettings, Settings, TlsSettings},
+    config::{Certificate, JournalSettings, ListenerSettings, RouteSettings, Settings, TlsSettings},
+    http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
+    mapping::{Mapper, Route, RouteTable},
     mqtt::{self, Broker, Dispatcher, Listener, MailboxLimits},
+    stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
+    timescale,
+    types::{EventMapper, Sequence},
 };
-
-/// How often the journal's state is looked at for its health.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the bridge until SIGTERM or SIGINT.
 ///
@@ -35,39 +39,65 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let health = Health::default();
     let stop = Stop::default();
-    let (journal, store) = open_journal(&settings)?;
-    let broker = Broker::new(journal.clone(), broker_settings(&settings), Box::new(|_| false));
-    let restoring = Arc::clone(&broker);
-    let replaying = Arc::clone(&store);
-    let replayed = tokio::task::spawn_blocking(move || restoring.restore(&replaying))
-        .await
-        .context("restore the broker's state")?
-        .context("restore the broker's state")?;
-    broker.expire_restored_sessions();
-
     let mut consumers = JoinSet::new();
+    let (journal, store) = open_journal(&settings)?;
+    let mapper = event_mapper(&settings, &journal)?;
+    let policy = Arc::clone(&mapper);
+    let broker =
+        Broker::new(journal.clone(), broker_settings(&settings), Box::new(move |topic| policy.guarantees(topic)));
+    let replayed = restore(&broker, &store).await?;
+
+    let database = database(&settings)?;
+    let writer = database.as_ref().map(|database| {
+        let writer = timescale::Writer::new(database.clone(), journal.clone(), Arc::clone(&mapper));
+        let statistics = writer.statistics();
+        consumers.spawn(writer.run(stop.consumers.clone()));
+        let health = health.component("timescale", Gate::Readiness);
+        consumers.spawn(health::watch_timescale(Arc::clone(&statistics), health, stop.consumers.clone()));
+        statistics
+    });
+    let options =
+        StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
+    let streams = Streams::new(journal.clone(), Arc::clone(&mapper), &options);
+    let hub = streams.clone();
+    let stop_hub = stop.consumers.clone();
+    consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(Dispatcher::new(Arc::clone(&broker), store, replayed).run(stop.consumers.clone()));
-    consumers.spawn(watch_journal(
-        journal.clone(),
-        health.component("journal", Gate::Readiness),
-        stop.consumers.clone(),
-    ));
+    let journal_health = health.component("journal", Gate::Readiness);
+    consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
     let upkeep = tokio::spawn(metrics.clone().upkeep());
 
     let mut listeners = JoinSet::new();
     let mut greeting = greeting::Greeting::new(&settings);
-    for listener in bind(&settings).await? {
+    let mqtt = bind(&settings).await?;
+    let http = TcpListener::bind(settings.http.bind)
+        .await
+        .with_context(|| format!("listen on {} for HTTP", settings.http.bind))?;
+    for listener in mqtt {
         greeting.mqtt(listener.address()?, listener.is_tls());
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
+    greeting.http(http.local_addr()?);
+    let sources =
+        metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
+    let services = Services {
+        events: event_store(database.as_ref(), &journal, &mapper),
+        streams,
+        metrics: Arc::new(move || {
+            sources.collect();
+            metrics.render()
+        }),
+        health: Arc::new(move || health.snapshot()),
+    };
+    listeners.spawn(http::Server::default().run(http, services, stop.listeners.clone()));
     greeting.print()?;
 
     wait_for_signal().await?;
     tracing::info!("shutting down");
     let drained = tokio::time::timeout(settings.shutdown.grace, async {
         stop.listeners.cancel();
-        while listeners.join_next().await.is_some() {}
         broker.drain().await;
+        while listeners.join_next().await.is_some() {}
         stop.consumers.cancel();
         while consumers.join_next().await.is_some() {}
     });
@@ -151,19 +181,44 @@ fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rust
     Ok(server_config(&files, tls.client_ca.as_deref(), &[])?)
 }
 
-/// Tells whether the journal accepts records.
-async fn watch_journal(journal: Journal, health: crate::types::HealthReporter, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(HEALTH_INTERVAL);
-    loop {
-        match journal.check() {
-            Ok(()) => health.ready(),
-            Err(error @ crate::journal::AppendError::Failed) => health.failed(error),
-            Err(error) => health.degraded(error),
-        };
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = stop.cancelled() => return,
-        }
+/// Brings back what an earlier life has left. Returns the last record taken into account.
+async fn restore(broker: &Arc<Broker>, store: &Arc<StateStore>) -> anyhow::Result<Sequence> {
+    let (restoring, store) = (Arc::clone(broker), Arc::clone(store));
+    let replayed = tokio::task::spawn_blocking(move || restoring.restore(&store)).await?;
+    let replayed = replayed.context("restore sessions and retained messages")?;
+    broker.expire_restored_sessions();
+    Ok(replayed)
+}
+
+fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {
+    let route = |route: &RouteSettings| Route {
+        topic: route.topic.as_str().to_owned(),
+        event_type: route.event_type.as_str().to_owned(),
+        subject: route.subject.as_ref().map(|subject| subject.as_str().to_owned()),
+        subject_type: route.subject_type.clone(),
+        timestamp: route.timestamp.as_ref().map(|pointer| pointer.as_str().to_owned()),
+        reliability: route.reliability,
+        stream: route.stream,
+    };
+    let routes: Vec<_> = settings.routes.iter().map(route).collect();
+    Ok(Arc::new(Mapper::new(RouteTable::compile(&routes)?, journal.id(), &settings.pod.user_id)))
+}
+
+fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
+    let Some(database) = &settings.timescale else { return Ok(None) };
+    let settings = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
+    Ok(Some(settings.context("read the URL of the database")?))
+}
+
+/// Stored events come from the database where there is one, else from the journal.
+fn event_store(
+    database: Option<&timescale::Settings>,
+    journal: &Journal,
+    mapper: &Arc<dyn EventMapper>,
+) -> Arc<dyn EventStore> {
+    match database {
+        Some(database) => Arc::new(timescale::EventStore::new(database)),
+        None => Arc::new(History::new(journal.clone(), Arc::clone(mapper))),
     }
 }
 

@@ -66,7 +66,7 @@ impl LogFilter {
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info".to_owned())
+        Self("info,fjall=warn,lsm_tree=warn".to_owned())
     }
 }
 

@@ -1,1 +1,80 @@
-//! Stub.
+//! The HTTP server: the event stream, stored events, metrics, health, and the page at `/`.
+//!
+//! One task accepts, one task serves each connection (`server`); a stream is polled by the
+//! task of its connection. Nothing here keeps state of its own: what is shown is injected with
+//! [`Services`]. Every refusal is an RFC 9457 problem (`problem`) that says what would be
+//! right. Requests are answered to anyone who reaches the address: bind to loopback, or put a
+//! proxy in front that knows its users.
+
+mod assets;
+mod host;
+mod parameters;
+mod problem;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{error::Error, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+pub use server::Server;
+
+use crate::{
+    stream::{History, HistoryError, Streams},
+    timescale,
+    types::{EventPage, EventQuery, HealthSnapshot},
+};
+
+/// What the server shows.
+#[derive(Clone)]
+pub struct Services {
+    /// Behind `/api/events/stream`.
+    pub streams: Streams,
+    /// Behind `/api/events`.
+    pub events: Arc<dyn EventStore>,
+    /// Behind `/metrics`: the text that Prometheus reads.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Behind `/healthz` and `/readyz`.
+    pub health: Arc<dyn Fn() -> HealthSnapshot + Send + Sync>,
+}
+
+/// Where stored events are asked for.
+pub trait EventStore: Send + Sync {
+    /// One page of events.
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>>;
+}
+
+/// Why there are no events.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The query's cursor is not one of this store.
+    #[error("the cursor is not one that this store has given")]
+    Cursor,
+    /// The store does not answer, now.
+    #[error("stored events cannot be read: {0}")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl EventStore for History {
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
+        Box::pin(async move {
+            Self::query(self, query).await.map_err(|error| match error {
+                HistoryError::Cursor => QueryError::Cursor,
+                other => QueryError::Unavailable(other.into()),
+            })
+        })
+    }
+}
+
+impl EventStore for timescale::EventStore {
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
+        Box::pin(async move {
+            self.events(&query).await.map_err(|error| match error {
+                timescale::QueryError::Cursor => QueryError::Cursor,
+                other => QueryError::Unavailable(other.into()),
+            })
+        })
+    }
+}

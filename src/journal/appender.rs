@@ -362,6 +362,13 @@ impl Shared {
         }
     }
 
+    /// The batch in memory with the nearest records below `before`, where memory has any.
+    pub fn find_before(&self, before: Sequence) -> Option<Arc<Batch>> {
+        let inner = self.inner.lock();
+        let behind = inner.tail.partition_point(|batch| batch.first() < before);
+        inner.tail.get(behind.checked_sub(1)?).map(Arc::clone)
+    }
+
     /// Every record up to here is on disk, if it is anywhere.
     pub fn on_disk(&self) -> Sequence {
         self.inner.lock().written

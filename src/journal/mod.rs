@@ -217,6 +217,15 @@ impl Journal {
         reader::position_at(&self.segments, time)
     }
 
+    /// The nearest records below `before`, in order; none when there are none. Some of a batch
+    /// may lie at `before` or above. Damage on the way is logged and passed over. Blocks.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn read_before(&self, before: Sequence) -> io::Result<Option<Vec<Arc<Batch>>>> {
+        reader::read_before(&self.segments, &self.shared, before)
+    }
+
     /// Registers a consumer whose records must be kept.
     #[must_use]
     pub fn register_cursor(&self, name: &'static str, position: Sequence) -> Cursor {

@@ -133,7 +133,10 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]
     pub fn read_disk(&mut self) -> Result<Option<Slice>, ReadError> {
-        let limit = (*self.watch.borrow()).min(self.shared.on_disk());
+        // Two statements: whoever moves the watermark holds the front's mutex, so a borrow of the
+        // watermark must never be held while taking that mutex.
+        let visible = *self.watch.borrow();
+        let limit = visible.min(self.shared.on_disk());
         loop {
             let Some(place) = self.take_place()? else { return Ok(None) };
             match place.segment.read(place.offset, self.position, limit)? {
@@ -260,6 +263,36 @@ impl Reader {
 pub(super) fn oldest(segments: &Segments, shared: &Shared) -> Sequence {
     let first = segments.read().first().map(|segment| segment.header.base);
     first.or_else(|| shared.tail_first()).unwrap_or_else(|| shared.watermark(Watermark::Appended).next())
+}
+
+/// The nearest records below `before`, in order; none when there are none. Some of a batch may
+/// lie at `before` or above. Blocks for as long as the disk takes.
+pub(super) fn read_before(
+    segments: &Segments,
+    shared: &Shared,
+    mut before: Sequence,
+) -> io::Result<Option<Vec<Arc<Batch>>>> {
+    if let Some(batch) = shared.find_before(before) {
+        return Ok(Some(vec![batch]));
+    }
+    loop {
+        let segment = {
+            let segments = segments.read();
+            let behind = segments.partition_point(|segment| segment.header.base < before);
+            match behind.checked_sub(1).and_then(|at| segments.get(at)) {
+                Some(segment) => Arc::clone(segment),
+                None => return Ok(None),
+            }
+        };
+        let (batches, damaged) = segment.read_before(before)?;
+        if damaged {
+            tracing::warn!(segment = segment.header.file_name(), "damaged records are missing from what is read back");
+        }
+        if !batches.is_empty() {
+            return Ok(Some(batches.into_iter().map(Arc::new).collect()));
+        }
+        before = segment.header.base;
+    }
 }
 
 /// A position close before the first record that was received at `time` or later.

@@ -266,7 +266,50 @@ impl Segment {
         }
     }
 
-    /// The next whole record behind damage, with a sequence above `after`.
+    /// The nearest records with a sequence below `before`, in order: those of one stretch
+    /// between two index entries. None when the segment has none; true when some are lost.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn read_before(&self, mut before: Sequence) -> io::Result<(Vec<Batch>, bool)> {
+        let mut damaged = false;
+        loop {
+            let entry = self.with_index(|index| {
+                let behind = index.partition_point(|entry| entry.sequence < before);
+                behind.checked_sub(1).and_then(|at| index.get(at)).copied()
+            })?;
+            let offset = entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset);
+            let batches = self.read_stretch(offset, before.previous(), &mut damaged)?;
+            match entry {
+                Some(entry) if batches.is_empty() => before = entry.sequence,
+                _ => return Ok((batches, damaged)),
+            }
+        }
+    }
+
+    /// All records from `offset` to `limit`.
+    fn read_stretch(&self, mut offset: u64, limit: Sequence, damaged: &mut bool) -> io::Result<Vec<Batch>> {
+        let (mut batches, mut after) = (Vec::new(), Sequence::ZERO);
+        loop {
+            match self.read(offset, after, limit)? {
+                SegmentRead::Records(batch, end) => {
+                    (offset, after) = (end, batch.last());
+                    batches.push(batch);
+                }
+                SegmentRead::End => return Ok(batches),
+                SegmentRead::Damaged { resume, .. } => {
+                    *damaged = true;
+                    match resume {
+                        Some((at, sequence)) if sequence <= limit => (offset, after) = (at, sequence.previous()),
+                        _ => return Ok(batches),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next whole record behind damage that starts after the record `after`: its offset, and
+    /// the sequence below which records are lost.
     ///
     /// # Errors
     /// As the file system says.
@@ -277,8 +320,11 @@ impl Segment {
             let mut found = None;
             let header = Header::decode(&rest[at..]).ok()?;
             if header.sequence > after {
-                scan(rest.get(at..at + header.record_bytes())?, |_, header, _| {
-                    found = Some((damaged + at as u64, header.sequence));
+                scan(rest.get(at..at + header.record_bytes())?, |_, header, record| {
+                    // A mark has the sequence of the record before it, which is lost.
+                    let is_mark = matches!(record, Record::Mark { .. });
+                    let sequence = if is_mark { header.sequence.next() } else { header.sequence };
+                    found = Some((damaged + at as u64, sequence));
                     false
                 });
             }

@@ -98,3 +98,38 @@ async fn best_effort_is_visible_at_once_and_guaranteed_only_when_durable() {
     journal.close();
     assert_eq!(journal.append(publication(b"2", Qos::AtMostOnce), None).await.unwrap_err(), AppendError::Closed);
 }
+
+#[tokio::test]
+async fn reading_backwards_finds_what_reading_forwards_finds() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut expected = Vec::new();
+    for _ in 0..3 {
+        let (journal, _) = Journal::open(directory.path(), small_options()).unwrap();
+        for n in 0..900_u32 {
+            let batch = publication(&[b'x'; 100], Qos::AtLeastOnce);
+            let appended = if n % 50 == 49 {
+                append_durably(&journal, batch).await
+            } else {
+                journal.append(batch, None).await.unwrap()
+            };
+            expected.push(appended.first());
+        }
+        for end in [expected.len(), expected.len() / 2] {
+            let mut before = expected.get(end).copied().unwrap_or(Sequence(u64::MAX));
+            let mut found = Vec::new();
+            while let Some(batches) = journal.read_before(before).unwrap() {
+                let batches = batches.iter().rev();
+                let sequences: Vec<_> = batches
+                    .flat_map(|batch| batch.after(Sequence::ZERO).filter_map(|record| record.sequence()))
+                    .collect();
+                let mut sequences: Vec<_> = sequences.into_iter().filter(|sequence| *sequence < before).collect();
+                sequences.sort_unstable_by(|a, b| b.cmp(a));
+                before = *sequences.last().unwrap();
+                found.extend(sequences);
+            }
+            found.reverse();
+            assert_eq!(found, expected[..end]);
+        }
+        journal.close();
+    }
+}

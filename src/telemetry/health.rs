@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
-use crate::types::{HealthReporter, HealthState};
+use crate::types::{HealthReporter, HealthSnapshot, HealthState};
 
 /// Whether a part must be ready before the process says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ impl Health {
 
     /// How everything is now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> HealthSnapshot {
         let (mut live, mut ready) = (true, true);
         let mut state = |(name, part): (&&'static str, &Component)| {
             let state = part.reporter.state();
@@ -46,19 +45,8 @@ impl Health {
             (*name, state)
         };
         let components = self.0.lock().iter().map(&mut state).collect();
-        Snapshot { live, ready, components }
+        HealthSnapshot { live, ready, components }
     }
-}
-
-/// The health of the process at one moment, as its JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
-    /// Whether no part has failed for good: `/healthz`. When false, only a restart helps.
-    pub live: bool,
-    /// Whether every part that gates readiness is ready: `/readyz`.
-    pub ready: bool,
-    /// Each part by its name.
-    pub components: BTreeMap<&'static str, HealthState>,
 }
 
 #[cfg(test)]

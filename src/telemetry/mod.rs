@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use metrics::gauge;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-pub use health::{Gate, Health, Snapshot};
+pub use health::{Gate, Health};
 
 /// Upper bounds of the buckets of every time, in seconds: from an fsync on a good disk to a
 /// COPY on a bad one.

@@ -1,1 +1,27 @@
-//! Stub.
+//! The way into TimescaleDB: a consumer of the journal that writes every durable publication
+//! to the table `events`, exactly once, and the queries that read them back.
+//!
+//! Two tasks: [`Writer::run`] owns the one connection that writes; its feed reads the journal
+//! and encodes the next rows meanwhile. Order and exactly-once come from one transaction that
+//! holds both the rows and the journal's cursor in `mqtt.writer_cursor` (`store`). The database
+//! is the truth about the cursor: after any error the session ends, and the next one asks.
+//!
+//! While the database is away nothing else waits: records stay in the journal, whose retention
+//! the writer holds, [`Statistics::connected`] is false, and the backlog drains afterwards in
+//! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
+//! error that is not about a row is retried for ever.
+
+mod error;
+mod feed;
+mod progress;
+mod query;
+mod rows;
+mod schema;
+mod statistics;
+mod store;
+mod writer;
+
+pub use error::WriteError;
+pub use query::{EventStore, QueryError};
+pub use statistics::Statistics;
+pub use writer::{Settings, Writer};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Micros, Publication, Sequence};
+use super::{Micros, Publication, Sequence, write_json_string};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -100,25 +100,76 @@ impl SynapEvent<'_> {
     /// Appends the event as one JSON object, in the field order of the pod's stream. Fields
     /// that a device's event cannot have (`correlationId`, `causationId`) are `null`, as there.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let mut text = |name: &str, value: &str| {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(value.as_bytes());
-        };
         let mut buffer = Uuid::encode_buffer();
-        text("{\"id\":\"", self.id.hyphenated().encode_lower(&mut buffer));
-        text("\",\"type\":", &json_string(&self.event_type));
-        text(",\"timestamp\":\"", &self.timestamp.to_string());
-        text("\",\"userId\":", &json_string(self.user_id));
-        text(",\"subjectId\":\"", self.subject_id.hyphenated().encode_lower(&mut buffer));
-        text("\",\"subjectType\":", &json_string(self.subject_type));
-        text(",\"data\":", &self.data);
-        text(",\"metadata\":", &self.metadata);
-        text(",\"correlationId\":null,\"causationId\":null,\"source\":\"", self.source.as_str());
-        text("\",\"version\":\"v1\"}", "");
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(self.id.hyphenated().encode_lower(&mut buffer).as_bytes());
+        out.extend_from_slice(b"\",\"type\":");
+        write_json_string(&self.event_type, out);
+        out.extend_from_slice(b",\"timestamp\":\"");
+        self.timestamp.write(out);
+        out.extend_from_slice(b"\",\"userId\":");
+        write_json_string(self.user_id, out);
+        out.extend_from_slice(b",\"subjectId\":\"");
+        out.extend_from_slice(self.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes());
+        out.extend_from_slice(b"\",\"subjectType\":");
+        write_json_string(self.subject_type, out);
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(self.data.as_bytes());
+        out.extend_from_slice(b",\"metadata\":");
+        out.extend_from_slice(self.metadata.as_bytes());
+        out.extend_from_slice(b",\"correlationId\":null,\"causationId\":null,\"source\":\"");
+        out.extend_from_slice(self.source.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"version\":\"v1\"}");
     }
 }
 
-/// `text` as a JSON string, quotes included.
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Namespace of subject ids: the UUIDv5 of `subject.synap-mqtt` in the DNS namespace. It must
+/// never change: rows of years refer to their devices by it.
+const SUBJECT_NAMESPACE: Uuid = Uuid::from_u128(0x2fbf_a93e_7c10_5352_a861_5912_fcf4_5231);
+
+/// The stable id of a subject: the UUIDv5 (RFC 9562 section 5.5) of its name alone. Subjects
+/// of different types may share an id when they share a name; the type is always beside it.
+#[must_use]
+pub fn subject_id(name: &str) -> Uuid {
+    Uuid::new_v5(&SUBJECT_NAMESPACE, name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_namespace_is_as_documented() {
+        assert_eq!(SUBJECT_NAMESPACE, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"subject.synap-mqtt"));
+    }
+
+    #[test]
+    fn json_has_the_shape_of_the_pod_s_stream() {
+        let event = SynapEvent {
+            sequence: Sequence(7),
+            id: Uuid::from_u128(1),
+            event_type: "devices.telemetry.received".into(),
+            subject_id: Uuid::from_u128(2),
+            subject_type: "device",
+            device: Some("pump-7"),
+            topic: "devices/pump-7/telemetry",
+            data: "{\"n\": 1}".into(),
+            metadata: "{}".into(),
+            user_id: "o\"wner",
+            source: Source::Api,
+            timestamp: Micros::saturating(1_769_860_800_000_001),
+            reliability: Reliability::Guaranteed,
+            streamed: true,
+        };
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        assert_eq!(
+            String::from_utf8(json).unwrap(),
+            "{\"id\":\"00000000-0000-0000-0000-000000000001\",\"type\":\"devices.telemetry.received\",\
+             \"timestamp\":\"2026-01-31T12:00:00.000001Z\",\"userId\":\"o\\\"wner\",\
+             \"subjectId\":\"00000000-0000-0000-0000-000000000002\",\"subjectType\":\"device\",\
+             \"data\":{\"n\": 1},\"metadata\":{},\"correlationId\":null,\"causationId\":null,\
+             \"source\":\"api\",\"version\":\"v1\"}"
+        );
+    }
 }

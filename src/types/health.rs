@@ -1,6 +1,6 @@
 //! How a part of the process is doing, told by the part itself.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -67,6 +67,17 @@ impl fmt::Debug for HealthReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.state().fmt(f)
     }
+}
+
+/// The health of the process at one moment, as its JSON.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HealthSnapshot {
+    /// Whether no part has failed for good: `/healthz`. When false, only a restart helps.
+    pub live: bool,
+    /// Whether every part that gates readiness is ready: `/readyz`.
+    pub ready: bool,
+    /// Each part by its name.
+    pub components: BTreeMap<&'static str, HealthState>,
 }
 
 #[cfg(test)]

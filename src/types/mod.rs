@@ -5,7 +5,9 @@
 
 mod client_id;
 mod event;
+mod event_query;
 mod health;
+mod json;
 mod properties;
 mod publication;
 mod qos;
@@ -16,8 +18,10 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
-pub use event::{EventMapper, Reliability, Source, SynapEvent};
-pub use health::{HealthReporter, HealthState};
+pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
+pub use event_query::{EventPage, EventQuery};
+pub use health::{HealthReporter, HealthSnapshot, HealthState};
+pub use json::write_json_string;
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

@@ -36,6 +36,39 @@ impl Micros {
     pub const fn get(self) -> i64 {
         self.0
     }
+
+    /// Appends the text of [`fmt::Display`], in a tenth of its time: every event has two of
+    /// them. The calendar is Howard Hinnant's `civil_from_days`, with years from 1 March.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let (days, micros) = (self.0.div_euclid(86_400_000_000), self.0.rem_euclid(86_400_000_000));
+        let shifted = (days + 719_468).cast_unsigned();
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let micros = micros.cast_unsigned();
+        let seconds = micros / 1_000_000;
+
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        for (end, digits, mut value) in [
+            (4, 4, year),
+            (7, 2, month),
+            (10, 2, day),
+            (13, 2, seconds / 3600),
+            (16, 2, seconds / 60 % 60),
+            (19, 2, seconds % 60),
+            (26, 6, micros % 1_000_000),
+        ] {
+            for at in (end - digits..end).rev() {
+                text[at] = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        out.extend_from_slice(&text);
+    }
 }
 
 impl FromStr for Micros {
@@ -67,6 +100,20 @@ mod tests {
         let at: Micros = "2026-01-31T12:00:00.123456789+02:00".parse().unwrap();
         assert_eq!(at.to_string(), "2026-01-31T10:00:00.123456Z");
         assert_eq!(at.to_string().parse(), Ok(at));
+    }
+
+    #[test]
+    fn fast_and_plain_text_agree() {
+        let day = 86_400_000_000;
+        let leaps =
+            ["0004-02-29T00:00:00Z", "1900-03-01T00:00:00Z", "2000-02-29T23:59:59.999999Z", "2024-12-31T12:00:00Z"];
+        let leaps = leaps.map(|text| text.parse::<Micros>().unwrap().get());
+        let every_few_days = (Micros::MIN.get()..Micros::MAX.get()).step_by(11 * 86_399_999_999);
+        for micros in every_few_days.chain([Micros::MIN.get(), Micros::MAX.get(), 0, -1, day]).chain(leaps) {
+            let mut text = Vec::new();
+            Micros(micros).write(&mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), Micros(micros).to_string());
+        }
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! Refusals: the one place that turns an error into an HTTP answer (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::QueryError;
+
+/// A refusal. Its type is `about:blank`: the status says what kind it is.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    parameter: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'static str>,
+}
+
+impl Problem {
+    /// A refusal, with what would be right.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), parameter: None }
+    }
+
+    /// 400: a query parameter has a value that it cannot have.
+    pub fn parameter(name: &'static str, detail: impl std::fmt::Display) -> Self {
+        let detail = format!("`{name}`: {detail}");
+        Self { status: StatusCode::BAD_REQUEST, detail, parameter: Some(name) }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Cursor => Self::parameter("cursor", "expected the `nextCursor` of an earlier page"),
+            QueryError::Unavailable(source) => {
+                tracing::warn!(error = %source, "stored events cannot be read");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stored events cannot be read now; try again later")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            parameter: self.parameter,
+        };
+        let text = serde_json::to_string(&body).unwrap_or_default();
+        let kind = HeaderValue::from_static("application/problem+json");
+        (self.status, [(header::CONTENT_TYPE, kind)], text).into_response()
+    }
+}

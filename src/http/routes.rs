@@ -1,0 +1,100 @@
+//! Which path answers with what.
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Services, assets, host, parameters, problem::Problem};
+use crate::types::{EventPage, HealthSnapshot};
+
+/// Services, and the token that ends streams.
+#[derive(Clone)]
+struct Context {
+    services: Services,
+    stop: CancellationToken,
+}
+
+/// All routes. With `is_local`, only requests for this machine by name are answered.
+pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Router {
+    let router = Router::new()
+        .route("/api/events/stream", get(stream))
+        .route("/api/events", get(events))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .merge(assets::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Context { services, stop });
+    let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
+    router.layer(middleware::map_response(guard))
+}
+
+/// What every answer says: do not guess its type, and keep it from other origins.
+async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let (filter, start) = parameters::stream(&uri, &headers)?;
+    let bodies = context.services.streams.open(filter, start, context.stop);
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-store"),
+        // A proxy that buffers would hold events back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
+}
+
+async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Problem> {
+    let page = context.services.events.query(parameters::events(&uri)?).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], page_json(&page)).into_response())
+}
+
+/// The page as JSON. Its events are JSON already, and are not parsed again.
+fn page_json(page: &EventPage) -> String {
+    let cursor = serde_json::Value::from(page.next_cursor.as_deref());
+    format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
+}
+
+async fn metrics(State(context): State<Context>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, (context.services.metrics)()).into_response()
+}
+
+async fn healthz(State(context): State<Context>) -> Response {
+    let health = (context.services.health)();
+    health_answer(health.live, &health)
+}
+
+async fn readyz(State(context): State<Context>) -> Response {
+    let health = (context.services.health)();
+    health_answer(health.ready, &health)
+}
+
+fn health_answer(is_good: bool, health: &HealthSnapshot) -> Response {
+    let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can be read with GET, not {method}", uri.path()))
+}

@@ -1,0 +1,279 @@
+//! The server, driven through a socket.
+
+use std::{net::SocketAddr, sync::atomic::AtomicBool, time::Duration};
+
+use reqwest::{Client, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    journal::Journal,
+    stream::tests::{TestMapper, open_journal, publish, start},
+    types::{HealthState, Qos},
+};
+
+/// A server on a port of its own, with a journal behind it.
+struct TestServer {
+    address: SocketAddr,
+    journal: Journal,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+    ready: Arc<AtomicBool>,
+    client: Client,
+    _directory: tempfile::TempDir,
+}
+
+impl TestServer {
+    async fn start() -> Self {
+        Self::start_with(Server::default()).await
+    }
+
+    async fn start_with(server: Server) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open_journal(directory.path());
+        let (streams, stop) = start(&journal, 1 << 20);
+        let ready = Arc::new(AtomicBool::new(true));
+        let services = Services {
+            streams,
+            events: Arc::new(History::new(journal.clone(), Arc::new(TestMapper))),
+            metrics: Arc::new(|| "up 1\n".to_owned()),
+            health: Arc::new({
+                let ready = Arc::clone(&ready);
+                move || {
+                    let ready = ready.load(std::sync::atomic::Ordering::Relaxed);
+                    let state = if ready { HealthState::Ready } else { HealthState::Starting };
+                    HealthSnapshot { live: true, ready, components: [("journal", state)].into() }
+                }
+            }),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let running = tokio::spawn(server.run(listener, services, stop.clone()));
+        Self { address, journal, stop, running, ready, client: Client::new(), _directory: directory }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    async fn json(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.get(path).await;
+        let status = response.status();
+        (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
+    }
+
+    /// Sends bytes and reads until the server closes the connection.
+    async fn exchange(&self, request: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Closing with bytes unread may come as a reset.
+        let _ = socket.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+/// Reads a stream until `wanted` is in it.
+async fn read_until(response: &mut reqwest::Response, wanted: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(wanted) {
+        text.push_str(std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap());
+    }
+    text
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_shows_what_is_published_and_resumes() {
+    let server = TestServer::start().await;
+    let mut stream = server.get("/api/events/stream?topic=devices/%2B/telemetry&topic=alarms/%23").await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert_eq!(header(stream.headers(), "content-type"), "text/event-stream");
+    assert_eq!(header(stream.headers(), "cache-control"), "no-cache, no-store");
+    assert_eq!(header(stream.headers(), "x-accel-buffering"), "no");
+    let greeting = read_until(&mut stream, "\n\n").await;
+    assert!(greeting.starts_with("data: {\"type\":\"connected\",\"clientId\":\""), "{greeting}");
+
+    publish(&server.journal, "other/topic", "{}", Qos::AtLeastOnce).await;
+    let first = publish(&server.journal, "devices/a/telemetry", "{\"n\":1}", Qos::AtMostOnce).await.last();
+    publish(&server.journal, "alarms/fire/1", "{\"n\":2}", Qos::AtLeastOnce).await;
+    let text = read_until(&mut stream, "\"n\":2").await;
+    assert!(text.contains("\"n\":1") && !text.contains("other"), "{text}");
+    drop(stream);
+
+    // The header wins over the parameter, and an unescaped + still is a wildcard.
+    let id = format!("{}-{first}", server.journal.epoch());
+    let path = "/api/events/stream?topic=alarms/+/+&topic=devices/%23&last_event_id=00000000-0";
+    let request = server.client.get(server.url(path)).header("Last-Event-ID", &id);
+    let mut stream = request.send().await.unwrap();
+    let text = read_until(&mut stream, "\"n\":2").await;
+    assert!(!text.contains("\"n\":1") && !text.contains("event: gap"), "{text}");
+}
+
+#[tokio::test]
+async fn a_foreign_last_event_id_is_a_gap_in_the_header_and_a_fault_in_the_url() {
+    let server = TestServer::start().await;
+    let request = server.client.get(server.url("/api/events/stream")).header("Last-Event-ID", "what?");
+    let mut stream = request.send().await.unwrap();
+    let text = read_until(&mut stream, "event: gap").await;
+    assert!(text.contains("\"requested\":\"what?\""), "{text}");
+
+    let (status, problem) = server.json("/api/events/stream?last_event_id=what").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(problem["parameter"], "last_event_id");
+    assert_eq!(problem["detail"], "`last_event_id`: a last event ID looks like 1f3a9c02-48213");
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_named_with_what_is_right() {
+    let server = TestServer::start().await;
+    for (path, parameter, hint) in [
+        ("/api/events/stream?topic=a%23", "topic", "last character"),
+        ("/api/events?topic=%23/a", "topic", "last character"),
+        ("/api/events?limit=0", "limit", "1 to 1000"),
+        ("/api/events?limit=1001", "limit", "1 to 1000"),
+        ("/api/events?limit=ten", "limit", "1 to 1000"),
+        ("/api/events?from=yesterday", "from", "RFC 3339"),
+        ("/api/events?to=2026-13-01T00:00:00Z", "to", "RFC 3339"),
+        ("/api/events?device=a&device=b", "device", "one value only"),
+        ("/api/events?cursor=x", "cursor", "nextCursor"),
+    ] {
+        let (status, problem) = server.json(path).await;
+        assert_eq!((status, &problem["status"]), (StatusCode::BAD_REQUEST, &json!(400)), "{path}");
+        assert_eq!(problem["parameter"], parameter, "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains(hint), "{path}: {problem}");
+    }
+    let many = "&type=t".repeat(33);
+    let (status, problem) = server.json(&format!("/api/events/stream?{many}")).await;
+    assert_eq!((status, &problem["parameter"]), (StatusCode::BAD_REQUEST, &json!("type")));
+}
+
+#[tokio::test]
+async fn stored_events_are_pages_newest_first() {
+    let server = TestServer::start().await;
+    for n in 0..5 {
+        publish(&server.journal, "devices/a/t", &format!("{{\"n\":{n}}}"), Qos::AtLeastOnce).await;
+    }
+    let (status, page) = server.json("/api/events?limit=3&unknown=1").await;
+    assert_eq!(status, StatusCode::OK);
+    let numbers = |page: &Value| {
+        page["events"].as_array().unwrap().iter().map(|event| event["data"]["n"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&page), [4, 3, 2]);
+    let cursor = page["nextCursor"].as_str().unwrap();
+    let (_, page) = server.json(&format!("/api/events?limit=3&cursor={cursor}")).await;
+    assert_eq!(numbers(&page), [1, 0]);
+    assert_eq!(page["nextCursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn health_and_metrics_say_what_is_injected() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/metrics").await.text().await.unwrap(), "up 1\n");
+    assert_eq!(server.get("/readyz").await.status(), StatusCode::OK);
+    server.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
+    let (status, body) = server.json("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let components = json!({"journal": {"state": "starting"}});
+    assert_eq!(body, json!({"live": true, "ready": false, "components": components}));
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_its_guards_and_revalidated() {
+    let server = TestServer::start().await;
+    let response = server.get("/").await;
+    let headers = response.headers().clone();
+    let page = response.text().await.unwrap();
+    assert_eq!(header(&headers, "content-type"), "text/html; charset=utf-8");
+    assert_eq!(header(&headers, "x-content-type-options"), "nosniff");
+    assert!(header(&headers, "content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+    assert!(!page.contains("style=") && !page.contains("onclick"), "the policy allows nothing inline");
+    for reference in page.split(['"']).filter(|part| part.starts_with('/') && part.len() > 1) {
+        assert_eq!(server.get(reference).await.status(), StatusCode::OK, "{reference}");
+    }
+    let again = server.client.get(server.url("/")).header("If-None-Match", header(&headers, "etag"));
+    assert_eq!(again.send().await.unwrap().status(), StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn refusals_are_problems() {
+    let server = TestServer::start().await;
+    let response = server.get("/nowhere").await;
+    assert_eq!(header(response.headers(), "content-type"), "application/problem+json");
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let response = server.client.post(server.url("/api/events")).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(header(response.headers(), "allow"), "GET,HEAD");
+    assert_eq!(header(response.headers(), "content-type"), "application/problem+json");
+}
+
+#[tokio::test]
+async fn other_names_for_loopback_are_refused() {
+    let server = TestServer::start().await;
+    for (host, status) in [("evil.example:80", "403"), ("localhost:1", "200"), ("[::1]", "200")] {
+        let answer =
+            server.exchange(&format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_to_those_who_begin_with_it() {
+    let server = TestServer::start().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    // Preface, empty SETTINGS, and a HEADERS frame of static HPACK entries (RFC 9113, RFC 7541).
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    request.extend_from_slice(b"\0\0\x17\x01\x05\0\0\0\x01\x82\x86\x04\x08/healthz\x01\x09localhost");
+    socket.write_all(&request).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[2])];
+        socket.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            assert_eq!(payload[0], 0x88, ":status 200 of the static table");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_sends_a_whole_head_is_closed() {
+    let server = TestServer::start_with(Server { head_timeout: Duration::from_millis(50), ..Server::default() }).await;
+    for beginning in ["", "PRI * HT", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "] {
+        let answer = server.exchange(beginning).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let server = TestServer::start_with(Server { connections: 1, ..Server::default() }).await;
+    let mut stream = server.get("/api/events/stream").await;
+    read_until(&mut stream, "\n\n").await;
+    assert_eq!(server.exchange("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await, "");
+}
+
+#[tokio::test]
+async fn streams_end_whole_when_the_server_stops() {
+    let server = TestServer::start().await;
+    let mut stream = server.get("/api/events/stream").await;
+    read_until(&mut stream, "\n\n").await;
+    server.stop.cancel();
+    assert_eq!(stream.chunk().await.unwrap(), None);
+    server.running.await.unwrap();
+}

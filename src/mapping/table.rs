@@ -1,0 +1,273 @@
+//! Route definitions, compiled: which rule a topic falls under, and what the topic alone says
+//! of an event.
+
+use super::{
+    event_time::Pointer,
+    pattern::{Parts, Pattern, Template, join},
+};
+use crate::types::{Reliability, TopicError};
+
+/// Subject type of devices. A subject of this type has its name in the event's `device`.
+pub const DEVICE: &str = "device";
+
+/// Subject type of the built-in last rule, where the topic itself is the subject.
+pub const TOPIC: &str = "topic";
+
+/// Longest event type, in characters; from the SynapEvent contract.
+const MAXIMUM_TYPE_CHARS: usize = 128;
+
+/// How publications become events, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A topic filter with named parts: `devices/{device}/telemetry`.
+    pub topic: String,
+    /// The event's type.
+    pub event_type: String,
+    /// The subject's name, made of named parts and fixed text: `{device}`. Where none is given
+    /// it is the part called `device`, or the whole topic.
+    pub subject: Option<String>,
+    /// The kind of subject.
+    pub subject_type: String,
+    /// JSON pointer to the event's own time, for instance `/time`.
+    pub timestamp: Option<String>,
+    /// What QoS 0 publications are raised to.
+    pub reliability: Reliability,
+    /// Whether its events are shown to browsers.
+    pub stream: bool,
+}
+
+/// A route that cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("route {topic:?}: {problem}")]
+pub struct RouteError {
+    /// Place in the list, from 0.
+    pub index: usize,
+    /// The pattern of that route.
+    pub topic: String,
+    /// What is wrong.
+    pub problem: RouteProblem,
+}
+
+/// What is wrong with a route.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteProblem {
+    /// The pattern is no topic filter once its names are taken for `+`.
+    #[error("topic: {0}")]
+    Topic(#[from] TopicError),
+    /// Names stand in braces, fill a level, are of letters, digits, `_` and `-`, and differ.
+    #[error(
+        "topic: {0:?} is not the name of a part; a part fills a whole level, like {{device}}, and has a name of its own"
+    )]
+    PartName(String),
+    /// The subject refers to a part that the pattern does not have.
+    #[error("subject: the topic has no part named {0:?}")]
+    UnknownPart(String),
+    /// A subject without a name.
+    #[error("subject: must not be empty")]
+    EmptySubject,
+    /// A device's name must be part of the topic, so that `device=` means the same everywhere.
+    #[error(
+        "subject: a device is named by one part of the topic or by a fixed text; give another subject_type for a mixture"
+    )]
+    MixedDevice,
+    /// See the SynapEvent contract.
+    #[error("type: must have 1 to {MAXIMUM_TYPE_CHARS} characters, like devices.telemetry.received")]
+    EventType,
+    /// A subject type without a name.
+    #[error("subject_type: must not be empty")]
+    SubjectType,
+    /// RFC 6901
+    #[error("timestamp: expected a JSON pointer such as /time")]
+    Timestamp,
+}
+
+/// One compiled route.
+#[derive(Debug)]
+pub struct Rule {
+    pattern: Pattern,
+    subject: Template,
+    pub event_type: Box<str>,
+    pub subject_type: Box<str>,
+    pub timestamp: Option<Pointer>,
+    pub reliability: Reliability,
+    pub stream: bool,
+}
+
+/// The subject of an event, named.
+pub enum Subject<'a> {
+    /// Text of the topic or of the rule.
+    Borrowed(&'a str),
+    /// A mixture of both.
+    Mixed(String),
+}
+
+impl Subject<'_> {
+    /// The name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Borrowed(name) => name,
+            Self::Mixed(name) => name,
+        }
+    }
+}
+
+impl Rule {
+    fn compile(route: &Route) -> Result<Self, RouteProblem> {
+        let pattern = Pattern::parse(&route.topic)?;
+        let subject = match &route.subject {
+            Some(template) => Template::parse(template, &pattern)?,
+            None => pattern.part(DEVICE).map_or(Template::Topic, Template::Part),
+        };
+        if route.subject_type == DEVICE && matches!(subject, Template::Pieces(_)) {
+            return Err(RouteProblem::MixedDevice);
+        }
+        if !(1..=MAXIMUM_TYPE_CHARS).contains(&route.event_type.chars().count()) || route.event_type.contains('\0') {
+            return Err(RouteProblem::EventType);
+        }
+        if route.subject_type.is_empty() || route.subject_type.contains('\0') {
+            return Err(RouteProblem::SubjectType);
+        }
+        let pointer = |text: &String| Pointer::parse(text).ok_or(RouteProblem::Timestamp);
+        Ok(Self {
+            pattern,
+            subject,
+            event_type: route.event_type.as_str().into(),
+            subject_type: route.subject_type.as_str().into(),
+            timestamp: route.timestamp.as_ref().map(pointer).transpose()?,
+            reliability: route.reliability,
+            stream: route.stream,
+        })
+    }
+
+    fn subject<'a>(&'a self, topic: &'a str, parts: &Parts<'a>) -> Subject<'a> {
+        match &self.subject {
+            Template::Topic => Subject::Borrowed(topic),
+            Template::Part(part) => Subject::Borrowed(parts.get(*part).copied().unwrap_or_default()),
+            Template::Text(text) => Subject::Borrowed(text),
+            Template::Pieces(pieces) => Subject::Mixed(join(pieces, parts)),
+        }
+    }
+}
+
+/// All rules in order, the built-in ones last. Total: every topic falls under one of them.
+#[derive(Debug)]
+pub struct RouteTable {
+    rules: Vec<Rule>,
+    last: Rule,
+    any_guaranteed: bool,
+}
+
+impl RouteTable {
+    /// Compiles routes; the first that matches a topic wins.
+    ///
+    /// # Errors
+    /// [`RouteError`], of the first route that cannot be compiled.
+    pub fn compile(routes: &[Route]) -> Result<Self, RouteError> {
+        let mut rules = Vec::with_capacity(routes.len() + 2);
+        for (index, route) in routes.iter().chain(&built_in()).enumerate() {
+            let error = |problem| RouteError { index, topic: route.topic.clone(), problem };
+            rules.push(Rule::compile(route).map_err(error)?);
+        }
+        let any_guaranteed = rules.iter().any(|rule| rule.reliability > Reliability::BestEffort);
+        Ok(Self { rules, last: last_rule(), any_guaranteed })
+    }
+
+    /// The rule that a topic falls under, and its subject.
+    pub fn resolve<'a>(&'a self, topic: &'a str) -> (&'a Rule, Subject<'a>) {
+        let matching = |rule: &'a Rule| rule.pattern.parts(topic).map(|parts| (rule, rule.subject(topic, &parts)));
+        self.rules.iter().find_map(matching).unwrap_or((&self.last, Subject::Borrowed(topic)))
+    }
+
+    /// Whether a QoS 0 publication to this topic must be on disk before it is passed on.
+    pub fn guarantees(&self, topic: &str) -> bool {
+        self.any_guaranteed
+            && self
+                .rules
+                .iter()
+                .find(|rule| rule.pattern.parts(topic).is_some())
+                .is_some_and(|rule| rule.reliability > Reliability::BestEffort)
+    }
+}
+
+/// What a default install understands: a device's telemetry, and a device's other messages.
+fn built_in() -> [Route; 2] {
+    let route = |topic: &str, event_type: &str| Route {
+        topic: topic.into(),
+        event_type: event_type.into(),
+        subject: None,
+        subject_type: DEVICE.into(),
+        timestamp: None,
+        reliability: Reliability::BestEffort,
+        stream: true,
+    };
+    [
+        route("devices/{device}/telemetry", "devices.telemetry.received"),
+        route("devices/{device}/#", "devices.message.received"),
+    ]
+}
+
+/// What no other rule matches, `$` topics included, which `#` would leave out.
+fn last_rule() -> Rule {
+    Rule {
+        pattern: Pattern::everything(),
+        subject: Template::Topic,
+        event_type: "mqtt.message.received".into(),
+        subject_type: TOPIC.into(),
+        timestamp: None,
+        reliability: Reliability::BestEffort,
+        stream: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(topic: &str) -> Route {
+        Route { topic: topic.into(), subject_type: "room".into(), ..built_in()[0].clone() }
+    }
+
+    fn resolved(table: &RouteTable, topic: &str) -> (String, String, String) {
+        let (rule, subject) = table.resolve(topic);
+        (rule.event_type.to_string(), rule.subject_type.to_string(), subject.name().to_owned())
+    }
+
+    #[test]
+    fn a_default_install_shows_everything() {
+        let table = RouteTable::compile(&[]).unwrap();
+        for (topic, event_type, subject_type, subject) in [
+            ("devices/pump-7/telemetry", "devices.telemetry.received", "device", "pump-7"),
+            ("devices/pump-7/alarm/high", "devices.message.received", "device", "pump-7"),
+            ("devices/pump-7", "devices.message.received", "device", "pump-7"),
+            ("devices//telemetry", "mqtt.message.received", "topic", "devices//telemetry"),
+            ("home/light", "mqtt.message.received", "topic", "home/light"),
+            ("$SYS/x", "mqtt.message.received", "topic", "$SYS/x"),
+        ] {
+            let expected = (event_type.into(), subject_type.into(), subject.into());
+            assert_eq!(resolved(&table, topic), expected, "{topic}");
+            assert!(!table.guarantees(topic));
+        }
+    }
+
+    #[test]
+    fn the_first_match_wins() {
+        let first = Route { subject: Some("{site}/{room}".into()), ..route("{site}/rooms/{room}/#") };
+        let second = Route { event_type: "b".into(), reliability: Reliability::Guaranteed, ..route("+/rooms/#") };
+        let table = RouteTable::compile(&[first, second]).unwrap();
+        assert_eq!(resolved(&table, "hq/rooms/4/co2").2, "hq/4");
+        assert_eq!(resolved(&table, "hq/rooms").0, "b");
+        assert!(table.guarantees("hq/rooms"));
+        assert!(!table.guarantees("hq/rooms/4/co2"));
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_named() {
+        let problem = |route: Route| RouteTable::compile(&[built_in()[0].clone(), route]).unwrap_err();
+        let error = problem(Route { event_type: "x".repeat(129), ..route("a") });
+        assert_eq!((error.index, error.topic.as_str(), error.problem), (1, "a", RouteProblem::EventType));
+        let mixed = Route { subject: Some("{a}-{b}".into()), subject_type: DEVICE.into(), ..route("{a}/{b}") };
+        assert_eq!(problem(mixed).problem, RouteProblem::MixedDevice);
+        assert_eq!(problem(Route { timestamp: Some("time".into()), ..route("a") }).problem, RouteProblem::Timestamp);
+        assert_eq!(problem(Route { subject_type: String::new(), ..route("a") }).problem, RouteProblem::SubjectType);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the writer tells of itself.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::types::Sequence;
+
+/// Counters since the start, and the present state. Each is read alone: they are not in step.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    connected: AtomicBool,
+    rows: AtomicU64,
+    batches: AtomicU64,
+    known_rows: AtomicU64,
+    dead_letters: AtomicU64,
+    damages: AtomicU64,
+    cursor: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Statistics {
+    /// Whether the database answers and takes events. Health is degraded while it does not.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Rows written.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Transactions that wrote them.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Rows that were in the table already, after a cursor was lost.
+    #[must_use]
+    pub fn known_rows(&self) -> u64 {
+        self.known_rows.load(Ordering::Relaxed)
+    }
+
+    /// Publications that the table refused and `mqtt.dead_letters` has.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    /// Damaged places of the journal that were passed over; their records are lost.
+    #[must_use]
+    pub fn damages(&self) -> u64 {
+        self.damages.load(Ordering::Relaxed)
+    }
+
+    /// The last record that is in the database.
+    #[must_use]
+    pub fn cursor(&self) -> Sequence {
+        Sequence(self.cursor.load(Ordering::Relaxed))
+    }
+
+    /// Records between the cursor and the journal's durable end; sequences have holes, so this
+    /// is an upper bound.
+    #[must_use]
+    pub fn lag(&self, durable: Sequence) -> u64 {
+        durable.0.saturating_sub(self.cursor().0)
+    }
+
+    /// Why the database does not take events; none while it does.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
+    }
+
+    pub(super) fn record_connected(&self, cursor: Sequence) {
+        self.cursor.store(cursor.0, Ordering::Relaxed);
+        *self.last_error.lock() = None;
+        self.connected.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_failure(&self, error: String) {
+        self.connected.store(false, Ordering::Relaxed);
+        *self.last_error.lock() = Some(error);
+    }
+
+    pub(super) fn record_stored(&self, stored: &Stored, cursor: Sequence) {
+        self.rows.fetch_add(stored.rows, Ordering::Relaxed);
+        self.known_rows.fetch_add(stored.known_rows, Ordering::Relaxed);
+        self.dead_letters.fetch_add(stored.dead_letters, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.cursor.store(cursor.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_damage(&self) {
+        self.damages.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What one transaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Rows written.
+    pub rows: u64,
+    /// Rows that were there already.
+    pub known_rows: u64,
+    /// Publications set aside.
+    pub dead_letters: u64,
+}

@@ -1,0 +1,7 @@
+//! The writer and the queries against a real TimescaleDB: `SYNAP_TEST_DATABASE_URL` names a
+//! server (`scripts/timescaledb up` prints one) whose user may create databases; each test has
+//! a fresh one.
+
+mod query;
+mod support;
+mod writer;

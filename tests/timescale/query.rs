@@ -1,0 +1,96 @@
+//! `GET /api/events` from the table.
+
+use serde_json::Value;
+use synap_mqtt::{
+    timescale::{EventStore, QueryError},
+    types::EventQuery,
+};
+
+use super::support::{TestDatabase, TestJournal};
+
+/// A query for anything.
+pub fn any(limit: u16) -> EventQuery {
+    EventQuery { topic: None, event_type: None, device: None, from: None, to: None, limit, cursor: None }
+}
+
+async fn values(store: &EventStore, query: &EventQuery) -> Vec<Value> {
+    let page = store.events(query).await.unwrap();
+    page.events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+}
+
+fn texts(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["data"]["text"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn events_are_found_by_each_filter() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    for (topic, payload) in [
+        ("devices/a/telemetry", "1"),
+        ("devices/b/telemetry", "2"),
+        ("devices/a/log/x.y", "3"),
+        ("home", "4"),
+        ("home/a_b/100%", "5"),
+        ("$SYS/x", "6"),
+    ] {
+        journal.publish(topic, &[format!("_{payload}").as_bytes()]).await;
+    }
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+
+    let store = EventStore::new(&database.settings());
+    let all = values(&store, &any(1000)).await;
+    assert_eq!(texts(&all), ["_6", "_5", "_4", "_3", "_2", "_1"]);
+    for filter in ["#", "+", "+/#", "home/#", "home/+/100%", "devices/+/telemetry", "devices/a/log/x.y", "$SYS/#", "h"]
+    {
+        let query = EventQuery { topic: Some(filter.parse().unwrap()), ..any(1000) };
+        let matching = |event: &&Value| {
+            filter
+                .parse::<synap_mqtt::types::TopicFilter>()
+                .unwrap()
+                .matches(event["metadata"]["topic"].as_str().unwrap())
+        };
+        let expected: Vec<_> = all.iter().filter(matching).cloned().collect();
+        assert_eq!(values(&store, &query).await, expected, "{filter}");
+    }
+    let device = EventQuery { device: Some("a".into()), ..any(1000) };
+    assert_eq!(texts(&values(&store, &device).await), ["_3", "_1"]);
+    let by_type = EventQuery { event_type: Some("devices.telemetry.received".into()), ..any(1000) };
+    assert_eq!(texts(&values(&store, &by_type).await), ["_2", "_1"]);
+    let time = |index: usize| Some(all[index]["timestamp"].as_str().unwrap().parse().unwrap());
+    let between = EventQuery { from: time(4), to: time(1), ..any(1000) };
+    assert_eq!(texts(&values(&store, &between).await), ["_4", "_3", "_2"]);
+    drop(store);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn pages_hold_every_event_once_also_at_one_instant() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    journal.publish_numbers(250).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+
+    let store = EventStore::new(&database.settings());
+    let mut query = any(60);
+    let (mut numbers, mut sizes) = (Vec::new(), Vec::new());
+    loop {
+        let page = store.events(&query).await.unwrap();
+        sizes.push(page.events.len());
+        for event in &page.events {
+            numbers.push(serde_json::from_str::<Value>(event).unwrap()["data"]["n"].as_i64().unwrap());
+        }
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(numbers, (0..250).rev().collect::<Vec<_>>());
+    assert_eq!(sizes, [60, 60, 60, 60, 10]);
+    query.cursor = Some("x".into());
+    assert!(matches!(store.events(&query).await, Err(QueryError::Cursor)));
+    drop(store);
+    database.drop().await;
+}

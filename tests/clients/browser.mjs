@@ -1,0 +1,48 @@
+// Drives Chromium from a test: JSON commands on standard input, one JSON answer a line.
+//   {"open": url}                  opens a page
+//   {"listen": url}                an EventSource of the page's own keeps each message's data in `heard`
+//   {"evaluate": expression}       the expression's value in the page
+//   {"screenshot": path}           keeps a picture of the whole page
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+page.on("pageerror", (error) => console.error(`page error: ${error.message}`));
+
+const commands = {
+  open: async (url) => void (await page.goto(url, { waitUntil: "domcontentloaded" })),
+  listen: (url) =>
+    page.evaluate((url) => {
+      window.heard = [];
+      window.opened = 0;
+      const source = new EventSource(url);
+      source.onopen = () => (window.opened += 1);
+      source.onmessage = (message) => window.heard.push(JSON.parse(message.data));
+      window.source = source;
+    }, url),
+  evaluate: (expression) => page.evaluate(expression),
+  screenshot: async (path) => void (await page.screenshot({ path, fullPage: true })),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [[name, argument]] = Object.entries(JSON.parse(line));
+  try {
+    console.log(JSON.stringify({ value: (await commands[name](argument)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error.message }));
+  }
+}
+await browser.close();

@@ -1,0 +1,153 @@
+//! The rooms of `src/` and who may know whom. An edge that this table does not allow is a
+//! decision to be made here, in view of the others, and not in passing.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::in_package;
+
+/// Rooms that everyone may know: they know nothing of ours.
+const GROUND: [&str; 2] = ["types", "limits"];
+
+/// Each room and the rooms it may know besides [`GROUND`]. Consumers of the journal are
+/// siblings and never know each other; nobody but `main` and `cli` knows `app`.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("limits", &[]),
+    ("config", &[]),
+    ("certs", &[]),
+    ("telemetry", &[]),
+    ("journal", &[]),
+    ("auth", &[]),
+    ("mapping", &[]),
+    ("mqtt", &["journal", "auth"]),
+    ("timescale", &["journal"]),
+    ("stream", &["journal"]),
+    ("outbound", &["journal"]),
+    ("http", &["stream", "timescale", "auth"]),
+    ("app", &EVERYONE),
+    ("cli", &["app", "config", "certs"]),
+    ("main", &["app", "cli", "config"]),
+];
+
+/// Whom the wiring may know.
+const EVERYONE: [&str; 11] =
+    ["auth", "certs", "config", "http", "journal", "mapping", "mqtt", "outbound", "stream", "telemetry", "timescale"];
+
+fn allowed(room: &str, other: &str) -> bool {
+    let known = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, known)| known);
+    other == room || GROUND.contains(&other) && !GROUND.contains(&room) || known.contains(&other)
+}
+
+/// The rooms that a source text names: what follows `crate::` or `synap_mqtt::`, also within
+/// braces and also in the middle of code. Comments and doc links do not count.
+fn named_rooms(source: &str) -> BTreeSet<String> {
+    let code: String =
+        source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
+    let mut rooms = BTreeSet::new();
+    for root in ["crate::", "synap_mqtt::"] {
+        for (start, _) in code.match_indices(root) {
+            let path = &code[start + root.len()..];
+            match path.strip_prefix('{') {
+                Some(group) => rooms.extend(first_segments(group)),
+                None => rooms.extend(identifier(path)),
+            }
+        }
+    }
+    rooms
+}
+
+/// The first path segments of a `use` group, up to its closing brace.
+fn first_segments(group: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut depth, mut at_start) = (1, true);
+    for (place, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => at_start = true,
+            c if at_start && !c.is_whitespace() => {
+                found.extend(identifier(&group[place..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    // A macro at the crate's root is no room.
+    (end > 0 && !text[end..].starts_with('!')).then(|| text[..end].to_owned())
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The room that a file below `src/` belongs to.
+fn room_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_string_lossy();
+    first.strip_suffix(".rs").unwrap_or(&first).to_owned()
+}
+
+#[test]
+fn rooms_know_only_whom_they_may_know() {
+    let root = in_package("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut faults = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap();
+        let room = room_of(path);
+        if room == "lib" {
+            continue;
+        }
+        if !ROOMS.iter().any(|(name, _)| *name == room) {
+            faults.push(format!("src/{}: the room `{room}` is not in the table", path.display()));
+        }
+        let others = named_rooms(&fs::read_to_string(&file).unwrap());
+        let forbidden = others.iter().filter(|other| !allowed(&room, other));
+        faults.extend(forbidden.map(|other| format!("src/{}: `{room}` must not know `{other}`", path.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_parser_sees_every_form_of_an_edge() {
+    let source = "
+        //! See [`crate::comment`].
+        use crate::plain::Thing;
+        use crate::{grouped::{inner, other::Deep}, second, third::{self}};
+        fn f() -> crate::inline::Type { synap_mqtt::binary::run(); crate::a_macro!() } // crate::trailing
+    ";
+    let found = named_rooms(source);
+    assert_eq!(found, ["binary", "grouped", "inline", "plain", "second", "third"].map(str::to_owned).into());
+}
+
+#[test]
+fn siblings_and_the_app_are_closed() {
+    let consumers = ["mqtt", "timescale", "stream", "outbound", "mapping"];
+    for room in consumers {
+        for other in consumers.iter().filter(|other| **other != room) {
+            assert!(!allowed(room, other), "{room} → {other}");
+        }
+    }
+    for (room, _) in ROOMS.iter().filter(|(room, _)| !["app", "cli", "main"].contains(room)) {
+        assert!(!allowed(room, "app"), "{room} → app");
+    }
+}

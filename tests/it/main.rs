@@ -1,0 +1,17 @@
+//! The whole product from outside: the real binary, driven by the clients that users have.
+//!
+//! One test binary for all of it, so that it is linked once. `support` holds what the tests
+//! share. Tests wait for conditions and assert on data; deadlines exist only to name what hangs.
+
+#![cfg(test)]
+
+mod architecture;
+mod browser;
+mod crash;
+mod full_disk;
+mod hostile;
+mod qos;
+mod sea_surface;
+mod support;
+mod timescale_cut;
+mod tour;

@@ -1,0 +1,140 @@
+//! Clients that users have, as processes: mosquitto's, paho, aiomqtt, MQTT.js, `eventsource` and
+//! Chromium.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{in_package, process::Process};
+
+/// An MQTT client that a test drives by lines; see tests/clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// paho-mqtt, MQTT 5.
+    Paho,
+    /// paho-mqtt, MQTT 3.1.1.
+    Paho311,
+    /// aiomqtt, MQTT 5.
+    Aiomqtt,
+    /// MQTT.js, MQTT 5.
+    MqttJs,
+    /// MQTT.js, MQTT 3.1.1.
+    MqttJs311,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Paho, Self::Paho311, Self::Aiomqtt, Self::MqttJs, Self::MqttJs311];
+
+    fn command(self, what: &str, port: &str, qos: u8) -> Command {
+        let mut command = match self {
+            Self::Paho | Self::Paho311 => python("paho_client.py"),
+            Self::Aiomqtt => python("aiomqtt_client.py"),
+            Self::MqttJs | Self::MqttJs311 => node("mqttjs_client.mjs"),
+        };
+        command.args([what, "--port", port, "--qos", &qos.to_string()]);
+        if matches!(self, Self::Paho311 | Self::MqttJs311) {
+            command.args(["--version", "4"]);
+        }
+        command
+    }
+
+    /// Publishes all messages, each a topic and a payload, and waits until they are acknowledged.
+    pub async fn publish(self, port: &str, qos: u8, messages: impl IntoIterator<Item = (String, String)>) {
+        let mut process = Process::start(self.command("publish", port, qos));
+        let mut count = 0;
+        for (topic, payload) in messages {
+            process.say(&json!({ "topic": topic, "payload": payload }).to_string());
+            count += 1;
+        }
+        assert_eq!(process.success().await, [format!("acknowledged {count}")], "{self:?}");
+    }
+
+    /// Subscribes, and returns once that is acknowledged.
+    pub async fn subscribe(self, port: &str, qos: u8, filter: &str) -> Subscriber {
+        let mut command = self.command("subscribe", port, qos);
+        command.args(["--filter", filter]);
+        let mut process = Process::start(command);
+        process.line("subscribed", |line| (line == "subscribed").then_some(())).await;
+        Subscriber(process)
+    }
+}
+
+/// A client that prints what it receives.
+pub struct Subscriber(Process);
+
+impl Subscriber {
+    /// Waits for this many messages and returns all so far.
+    pub async fn messages(&mut self, count: usize) -> Vec<Value> {
+        let lines = self.0.lines(count + 1).await;
+        lines[1..].iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// One of mosquitto's clients.
+pub fn mosquitto(program: &str, port: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-h", "127.0.0.1", "-p", port]).args(arguments);
+    command
+}
+
+/// A script of tests/clients with the Python that scripts/test sets up.
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new(in_package(".test/venv/bin/python"));
+    command.arg(in_package("tests/clients").join(script));
+    command
+}
+
+/// A script of tests/clients with Node.js.
+pub fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(in_package("tests/clients").join(script));
+    command
+}
+
+/// A page in Chromium.
+pub struct Browser {
+    process: Process,
+    answers: usize,
+}
+
+impl Browser {
+    /// Starts Chromium and opens `url`.
+    pub async fn open(url: &str) -> Self {
+        let mut browser = Self { process: Process::start(node("browser.mjs")), answers: 0 };
+        browser.ask(&json!({ "open": url })).await;
+        browser
+    }
+
+    /// Opens an EventSource in the page, whose messages are kept in `heard`.
+    pub async fn listen(&mut self, url: &str) {
+        self.ask(&json!({ "listen": url })).await;
+    }
+
+    /// The value of a JavaScript expression in the page.
+    pub async fn evaluate(&mut self, expression: &str) -> Value {
+        self.ask(&json!({ "evaluate": expression })).await
+    }
+
+    /// Keeps a picture of the page as `.test/<name>.png`.
+    pub async fn screenshot(&mut self, name: &str) {
+        let path = in_package(".test").join(format!("{name}.png"));
+        self.ask(&json!({ "screenshot": path })).await;
+    }
+
+    /// Errors that scripts of the page did not catch.
+    pub fn errors(&self) -> Vec<String> {
+        let mut lines = self.process.stderr.all();
+        lines.retain(|line| line.starts_with("page error"));
+        lines
+    }
+
+    async fn ask(&mut self, command: &Value) -> Value {
+        self.process.say(&command.to_string());
+        self.answers += 1;
+        let lines = self.process.lines(self.answers).await;
+        let mut answer: Value = serde_json::from_str(&lines[self.answers - 1]).unwrap();
+        assert!(answer["error"].is_null(), "{command}: {answer}\n{}", self.process.said());
+        answer["value"].take()
+    }
+}

@@ -1,0 +1,157 @@
+//! A child process whose output is kept and can be waited for.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::eventually;
+
+/// The lines that one stream of a process has written so far.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn collect(stream: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let kept = lines.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                kept.lock().push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                line.clear();
+            }
+        });
+        lines
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap()
+    }
+
+    /// All lines so far.
+    pub fn all(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// What `pick` makes of the first line it takes.
+    pub fn find<T>(&self, pick: impl FnMut(&String) -> Option<T>) -> Option<T> {
+        self.lock().iter().find_map(pick)
+    }
+}
+
+/// A child process; killed when it goes out of scope.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// Lines of its standard output.
+    pub stdout: Lines,
+    /// Lines of its standard error.
+    pub stderr: Lines,
+}
+
+impl Process {
+    /// Starts `command`.
+    pub fn start(mut command: Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}; scripts/test installs what is missing"));
+        let stdout = Lines::collect(child.stdout.take().unwrap());
+        let stderr = Lines::collect(child.stderr.take().unwrap());
+        let stdin = child.stdin.take();
+        Self { name, child, stdin, stdout, stderr }
+    }
+
+    /// Writes a line to its standard input.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("input is open");
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line of its output is what `pick` looks for. A process that ends first is
+    /// a failure.
+    pub async fn line<T>(&mut self, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
+        self.wait(what, |process| process.stdout.find(|line| pick(line))).await
+    }
+
+    /// Waits until it has printed `count` lines, and returns all.
+    pub async fn lines(&mut self, count: usize) -> Vec<String> {
+        let enough = |process: &mut Self| (process.stdout.len() >= count).then(|| process.stdout.all());
+        self.wait(&format!("{count} lines"), enough).await
+    }
+
+    async fn wait<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let what = format!("{} on its output of {}", what, self.name);
+        eventually(&what, async || {
+            // Asked before looking, so that the last lines of an ended process are still seen.
+            let ended = self.child.try_wait().unwrap();
+            let found = look(self);
+            if let (None, Some(status)) = (&found, ended) {
+                panic!("{} ended with {status} before {what}\n{}", self.name, self.said());
+            }
+            found
+        })
+        .await
+    }
+
+    /// Waits for its end.
+    pub async fn status(&mut self) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
+        eventually(&what, async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Waits for its end and returns all output; anything but exit 0 is a failure.
+    pub async fn success(mut self) -> Vec<String> {
+        self.end_input();
+        let status = self.status().await;
+        assert!(status.success(), "{} ended with {status}\n{}", self.name, self.said());
+        self.stdout.all()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let sent = Command::new("sh").args(["-c", "kill $0", &self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "{} is gone already\n{}", self.name, self.said());
+    }
+
+    /// The end of what it wrote, for messages.
+    pub fn said(&self) -> String {
+        let tail = |lines: Vec<String>| lines[lines.len().saturating_sub(40)..].join("\n");
+        format!("--- stdout\n{}\n--- stderr\n{}", tail(self.stdout.all()), tail(self.stderr.all()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -19,6 +19,7 @@ mod rows;
 mod schema;
 mod statistics;
 mod store;
+mod transport;
 mod writer;
 
 pub use error::WriteError;

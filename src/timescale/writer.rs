@@ -19,6 +19,7 @@ use super::{
     schema,
     statistics::Statistics,
     store::{self, Origin},
+    transport,
 };
 use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
@@ -169,7 +170,7 @@ impl Writer {
     }
 
     async fn connect(&self) -> Result<PgConnection, WriteError> {
-        let mut connection = self.settings.database.connect().await.map_err(WriteError::Connect)?;
+        let mut connection = transport::connect(&self.settings.database).await.map_err(WriteError::Connect)?;
         // A bridge that vanished must not hold the cursor's lock; and notices are not news.
         let settings = "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'";
         sqlx::raw_sql(settings).execute(&mut connection).await.map_err(WriteError::Connect)?;

@@ -67,7 +67,7 @@ async fn nothing_is_lost_or_doubled_when_the_connection_is_cut_at_any_time() {
         let cut: i64 = sqlx::query_scalar(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity
              where application_name = 'synap-mqtt' and datname = current_database() and state = 'active'
-             and query like 'copy events%' and $1 < 8",
+             and query like 'copy events%' and $1 < 4",
         )
         .bind(cuts)
         .fetch_one(&pool)

@@ -149,6 +149,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        // What came in front of the packet that ended it was accepted: clients publish with QoS 0
+        // and disconnect in one breath.
+        if let Err(error) = self.journal_batch().await {
+            tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
+        }
         self.broker.statistics.connections.sub(1);
         self.owned.session.mailbox.lock().set_online(false);
         self.log(&end);

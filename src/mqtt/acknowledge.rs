@@ -44,7 +44,49 @@ pub enum Unanswered {
 #[derive(Debug)]
 struct Group {
     condition: Condition,
-    answers: Vec<Answer>,
+    answers: Answers,
+}
+
+/// Answers to packets that came together.
+#[derive(Debug, Default)]
+pub struct Answers {
+    list: Vec<Answer>,
+    publications: usize,
+    repeats: Sequence,
+}
+
+impl Answers {
+    /// Adds an answer.
+    pub fn push(&mut self, answer: Answer) {
+        self.publications += usize::from(answer.is_to_publish());
+        self.list.push(answer);
+    }
+
+    /// Adds the answer to a repeated packet, whose record was appended before; the end of
+    /// numbers means: in this same batch.
+    pub fn repeat(&mut self, answer: Answer, sequence: Sequence) {
+        if sequence != Sequence(u64::MAX) {
+            self.repeats = self.repeats.max(sequence);
+        }
+        self.push(answer);
+    }
+
+    /// PUBLISH packets among what is answered.
+    #[must_use]
+    pub const fn publications(&self) -> usize {
+        self.publications
+    }
+
+    /// What the answers wait for when nothing was appended with them.
+    #[must_use]
+    pub const fn condition(&self) -> Condition {
+        Condition::Durable(self.repeats)
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Answer> {
+        self.list.iter()
+    }
 }
 
 /// The answers that a connection owes.
@@ -56,9 +98,11 @@ pub struct AnswerQueue {
 
 impl AnswerQueue {
     /// Adds answers that go out together.
-    pub fn push(&mut self, condition: Condition, answers: Vec<Answer>) {
-        self.publications += answers.iter().filter(|answer| answer.is_to_publish()).count();
-        self.groups.push_back(Group { condition, answers });
+    pub fn push(&mut self, condition: Condition, answers: Answers) {
+        if !answers.list.is_empty() {
+            self.publications += answers.publications;
+            self.groups.push_back(Group { condition, answers });
+        }
     }
 
     /// PUBLISH packets without an answer so far.
@@ -99,7 +143,7 @@ impl AnswerQueue {
                 Condition::Refused => false,
             };
             let Some(group) = self.groups.pop_front() else { break };
-            for answer in group.answers {
+            for answer in group.answers.list {
                 self.publications -= usize::from(answer.is_to_publish());
                 if accepted {
                     settled.acknowledged += u64::from(answer.is_to_publish());

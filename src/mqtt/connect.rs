@@ -27,7 +27,8 @@ impl Broker {
         self.statistics.accepted.add(1);
         let timeout = self.settings.handshake_timeout;
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        let opened = Box::pin(tokio::time::timeout(timeout, self.open(&mut io))).await;
+        let opening = Box::pin(tokio::time::timeout(timeout, self.open(&mut io)));
+        let Some(opened) = self.background.run_until_cancelled(opening).await else { return };
         match opened {
             Ok(Ok(Opened { owned, agreement, will, input, out })) => {
                 Connection::new(self, owned, agreement, will, peer, io, input, out).run().await;
@@ -108,12 +109,14 @@ impl Broker {
             self.clear_session(owned);
         }
         owned.state.established = true;
-        owned.state.expiry = self.session_expiry(connect);
-        if owned.state.expiry > 0 && owned.state.subscriptions.is_empty() {
+        let expiry = self.session_expiry(connect);
+        let known = (owned.state.kept, owned.state.expiry) == (true, expiry);
+        owned.state.expiry = expiry;
+        if expiry > 0 && !known && owned.state.subscriptions.is_empty() {
             // Not waited for: the first record that the session matters for comes behind it.
             let mut records = BatchBuilder::default();
             let client_id = owned.session.client_id.as_str();
-            records.push(&Record::SessionKept { client_id, expiry: owned.state.expiry });
+            records.push(&Record::SessionKept { client_id, expiry });
             owned.state.kept = self.journal.append(records, None).await.is_ok();
         }
         Ok(resumed)

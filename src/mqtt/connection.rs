@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     Broker,
-    acknowledge::{Answer, AnswerQueue, Unanswered},
+    acknowledge::{AnswerQueue, Answers, Unanswered},
     codec::{Disconnect, ProtocolVersion},
     end::End,
     receive::Aliases,
@@ -83,13 +83,15 @@ pub struct Connection<S> {
     sent: usize,
     /// What this read has brought for the journal, and the answers to it.
     pub(super) batch: BatchBuilder,
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Answers,
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
     pub(super) resends: std::collections::VecDeque<Resend>,
     pub(super) reader: Reader,
     pub(super) slice: Option<Slice>,
+    /// Messages sent since the session was last told the oldest of those in flight.
+    pub(super) sends: u32,
     last_received: Instant,
     keep_alive: Option<Pin<Box<Sleep>>>,
 }
@@ -129,13 +131,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             out,
             sent: 0,
             batch: BatchBuilder::default(),
-            answers: Vec::new(),
+            answers: Answers::default(),
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
             resends,
             reader,
             slice: None,
+            sends: 0,
             last_received,
         }
     }
@@ -156,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.broker.statistics.connections.sub(1);
         self.owned.session.mailbox.lock().set_online(false);
+        self.owned.session.set_in_flight(self.owned.state.window.oldest());
         self.log(&end);
         self.farewell(&end).await;
         if let End::Disconnected = end {

@@ -14,6 +14,9 @@ use crate::{
     types::{Micros, Publication, Qos, Sequence},
 };
 
+/// Sends after which the oldest message in flight is looked for again.
+const STALE_AFTER_SENDS: u32 = 1024;
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes what waits, as far as window and output allow.
     pub(super) async fn deliver(&mut self) -> Result<(), End> {
@@ -31,7 +34,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.resends.is_empty() && self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
         }
+        self.note_in_flight();
         Ok(())
+    }
+
+    /// Keeps the session's lower bound of what may have to be sent again close to the truth, at
+    /// a cost that does not grow with the window.
+    fn note_in_flight(&mut self) {
+        let window = &self.owned.state.window;
+        let stale = self.sends >= STALE_AFTER_SENDS || !self.owned.session.has_in_flight();
+        if window.is_empty() {
+            self.owned.session.set_in_flight(None);
+        } else if stale {
+            self.owned.session.set_in_flight(window.oldest());
+            self.sends = 0;
+        }
     }
 
     async fn resend(&mut self, resend: Resend) -> Result<(), End> {
@@ -115,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if delivery.qos > Qos::AtMostOnce && again.is_none() {
             packet.packet_id = self.owned.state.window.send(delivery);
+            self.sends += 1;
         }
         if packet.encode(version, maximum, &mut self.out).is_ok() {
             self.broker.statistics.delivered.add(1);

@@ -115,11 +115,11 @@ impl Dispatcher {
                     deliver(&self.broker, target, &publication, &mut woken);
                 }
             }
-            if publication.retain {
+            if publication.retain && (pass == Pass::Durable || !publication.guaranteed) {
                 routing.retain(&publication);
-                if pass == Pass::Durable {
-                    routing.forget_removed(publication.topic);
-                }
+            }
+            if publication.retain && pass == Pass::Durable {
+                routing.forget_removed(&publication);
             }
         }
         drop(routing);

@@ -76,7 +76,8 @@ impl Listener {
                 broker.connections.spawn(async move {
                     let handshake =
                         Box::pin(tokio::time::timeout(serving.settings.handshake_timeout, tls.accept(stream)));
-                    match handshake.await {
+                    let Some(result) = serving.background.run_until_cancelled(handshake).await else { return };
+                    match result {
                         Ok(Ok(stream)) => serving.serve(stream, peer).await,
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
                         Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),

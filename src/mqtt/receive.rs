@@ -2,7 +2,7 @@
 //! waits for it, or straight into the output.
 
 use super::{
-    acknowledge::{Answer, Condition},
+    acknowledge::{Answer, Answers, Condition},
     codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
     connection::Connection,
     end::End,
@@ -108,7 +108,7 @@ impl<S> Connection<S> {
             Qos::AtLeastOnce => self.answers.push(Answer::Puback(packet_id)),
             Qos::ExactlyOnce => {
                 if let Some(&sequence) = state.held.get(&packet_id) {
-                    self.answer_again(Answer::Pubrec(packet_id), sequence);
+                    self.answers.repeat(Answer::Pubrec(packet_id), sequence);
                     return self.check_receive_maximum();
                 }
                 state.held.insert(packet_id, Sequence(u64::MAX));
@@ -132,21 +132,10 @@ impl<S> Connection<S> {
         self.check_receive_maximum()
     }
 
-    /// Answers a repeated QoS 2 PUBLISH: the message is there, or on its way, already.
-    fn answer_again(&mut self, answer: Answer, sequence: Sequence) {
-        if sequence == Sequence(u64::MAX) {
-            // The first one is in this very batch, or in one that waits: in order behind it.
-            self.answers.push(answer);
-        } else {
-            self.push_answers();
-            self.queue.push(Condition::Durable(sequence), vec![answer]);
-        }
-    }
-
     /// More unacknowledged publications than the bridge has said it takes are a protocol error
     /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead.
     fn check_receive_maximum(&self) -> Result<(), End> {
-        let unacknowledged = self.queue.publications() + self.answers.len();
+        let unacknowledged = self.queue.publications() + self.answers.publications();
         if self.agreement.version == ProtocolVersion::V5
             && unacknowledged > usize::from(self.broker.settings.receive_maximum)
         {
@@ -198,18 +187,11 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Queues what has to be answered now, ahead of any later append.
-    pub(super) fn push_answers(&mut self) {
-        if self.batch.is_empty() && !self.answers.is_empty() {
-            let answers = std::mem::take(&mut self.answers);
-            self.queue.push(Condition::Durable(Sequence::ZERO), answers);
-        }
-    }
-
     /// Appends what the last read has brought, and queues the answers to it.
     pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
-        self.push_answers();
         if self.batch.is_empty() {
+            let answers = std::mem::take(&mut self.answers);
+            self.queue.push(answers.condition(), answers);
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
@@ -227,17 +209,16 @@ impl<S> Connection<S> {
             Err(AppendError::Failed) => return Err(End::JournalFailed),
             Err(AppendError::Closed) => return Err(End::ShuttingDown),
         };
-        if !answers.is_empty() {
-            self.queue.push(condition, answers);
-        }
+        self.queue.push(condition, answers);
         Ok(())
     }
 
     /// Records which append the QoS 2 identifiers of a batch stand for.
-    fn note_held(&mut self, answers: &[Answer], last: Sequence) {
-        for answer in answers {
+    fn note_held(&mut self, answers: &Answers, last: Sequence) {
+        for answer in answers.iter() {
             if let Answer::Pubrec(packet_id) = answer
                 && let Some(sequence) = self.owned.state.held.get_mut(packet_id)
+                && *sequence == Sequence(u64::MAX)
             {
                 *sequence = last;
             }

@@ -143,10 +143,12 @@ impl Routing {
         true
     }
 
-    /// Forgets that `topic` has no retained message, now that no older record can come.
-    pub fn forget_removed(&mut self, topic: &str) {
-        if self.retained.get(topic).is_some_and(|retained| retained.record.is_none()) {
-            self.retained.remove(topic);
+    /// Forgets that a topic has no retained message, now that no record older than
+    /// `publication` can come.
+    pub fn forget_removed(&mut self, publication: &Publication<'_>) {
+        let is_over = |retained: &Retained| retained.record.is_none() && retained.sequence <= publication.sequence;
+        if self.retained.get(publication.topic).is_some_and(is_over) {
+            self.retained.remove(publication.topic);
         }
     }
 

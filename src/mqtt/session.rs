@@ -14,12 +14,12 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-
-use super::{
-    mailbox::{Mailbox, Source},
-    window::Window,
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    task::AbortHandle,
 };
+
+use super::{mailbox::Mailbox, window::Window};
 use crate::{
     journal::{BatchBuilder, Record},
     types::{ClientId, Sequence, Signal, TopicFilter},
@@ -35,6 +35,8 @@ pub struct Session {
     pub mailbox: Mutex<Mailbox>,
     /// Whether the dispatcher has already listed it to be woken.
     pub listed: AtomicBool,
+    /// A lower bound of the records in flight, or the end of numbers.
+    in_flight: AtomicU64,
     /// Rises with every connection that wants the session.
     claims: AtomicU64,
     state: Arc<AsyncMutex<SessionState>>,
@@ -57,6 +59,8 @@ pub struct SessionState {
     pub window: Window,
     /// Its subscriptions.
     pub subscriptions: HashSet<TopicFilter, foldhash::fast::RandomState>,
+    /// Ends the session when its client has been away for too long.
+    pub expiry_timer: Option<AbortHandle>,
     /// Set once it is over: whoever waited for it must look for a new one.
     pub ended: bool,
 }
@@ -108,6 +112,7 @@ impl Session {
             signal: Arc::default(),
             mailbox: Mutex::default(),
             listed: AtomicBool::new(false),
+            in_flight: AtomicU64::new(u64::MAX),
             claims: AtomicU64::new(0),
             state: Arc::default(),
         }
@@ -115,17 +120,18 @@ impl Session {
 
     /// The first record that it may still have to read.
     fn oldest_needed(&self) -> Option<Sequence> {
-        // A connected client's window is behind its lock; its records were sent moments ago
-        // and are sent again from here only after a disconnect.
-        let waiting = self.mailbox.lock().oldest();
-        let in_flight = self.state.try_lock().ok().and_then(|state| {
-            let sequence = |source: &Source| match source {
-                Source::Journal(sequence) => Some(*sequence),
-                Source::Retained(_) => None,
-            };
-            state.window.deliveries().filter_map(|delivery| sequence(&delivery.source)).min()
-        });
-        [waiting, in_flight].into_iter().flatten().min()
+        let in_flight = Some(Sequence(self.in_flight.load(Ordering::Acquire))).filter(|at| at.0 < u64::MAX);
+        [self.mailbox.lock().oldest(), in_flight].into_iter().flatten().min()
+    }
+
+    /// Whether anything is known to be in flight.
+    pub fn has_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) < u64::MAX
+    }
+
+    /// Tells a lower bound of the records in flight.
+    pub fn set_in_flight(&self, oldest: Option<Sequence>) {
+        self.in_flight.store(oldest.map_or(u64::MAX, |sequence| sequence.0), Ordering::Release);
     }
 }
 
@@ -147,7 +153,10 @@ impl Registry {
             };
             let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
             session.signal.ring();
-            let state = Arc::clone(&session.state).lock_owned().await;
+            let mut state = Arc::clone(&session.state).lock_owned().await;
+            if let Some(timer) = state.expiry_timer.take() {
+                timer.abort();
+            }
             if !state.ended {
                 return OwnedSession { session, state, claim };
             }

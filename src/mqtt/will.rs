@@ -65,8 +65,7 @@ impl Broker {
         }
         let Some(lifetime) = lifetime else { return };
         let (broker, session, claim) = (Arc::clone(self), Arc::clone(&owned.session), owned.claim());
-        drop(owned);
-        tokio::spawn(async move {
+        let timer = tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(lifetime) => {}
                 () = broker.background.cancelled() => return,
@@ -75,6 +74,7 @@ impl Broker {
                 broker.end_session(&mut owned);
             }
         });
+        owned.state.expiry_timer = Some(timer.abort_handle());
     }
 
     /// Forgets a session and everything that belongs to it.

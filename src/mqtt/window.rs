@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::mailbox::Delivery;
-use crate::types::Qos;
+use super::mailbox::{Delivery, Source};
+use crate::types::{Qos, Sequence};
 
 /// What a packet identifier is waiting for.
 #[derive(Clone, Debug)]
@@ -100,12 +100,20 @@ impl Window {
         flights.into_iter().map(resend).collect()
     }
 
-    /// Unacknowledged messages.
-    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
-        self.flights.iter().flatten().filter_map(|(_, flight)| match flight {
-            Flight::Sent(delivery) => Some(delivery),
-            Flight::Released => None,
-        })
+    /// Whether nothing is unacknowledged.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.in_flight == 0
+    }
+
+    /// The first journal record that may have to be sent again.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Sequence> {
+        let sequence = |flight: &Flight| match flight {
+            Flight::Sent(Delivery { source: Source::Journal(sequence), .. }) => Some(*sequence),
+            Flight::Sent(_) | Flight::Released => None,
+        };
+        self.flights.iter().flatten().filter_map(|(_, flight)| sequence(flight)).min()
     }
 
     fn flight(&mut self, packet_id: u16) -> Option<&mut (u64, Flight)> {

@@ -147,7 +147,6 @@ impl Streams {
     }
 
     /// A stream for one client: bodies to write one after the other. It ends when `stop` fires or the journal cannot be read.
-    #[must_use]
     pub fn open(
         &self,
         filter: Filter,

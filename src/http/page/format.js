@@ -1,0 +1,27 @@
+// Numbers and times as people read them.
+
+const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 6 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+
+export function value(value) {
+  if (typeof value === "number") {
+    const size = Math.abs(value);
+    return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : number.format(value);
+  }
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+// A time as a clock, or as a day where `span` milliseconds around it are more than one.
+export function time(at, span = 0) {
+  return (span > 86_400_000 ? day : clock).format(at);
+}
+
+export function age(at, now) {
+  const seconds = Math.max(0, Math.round((now - at) / 1000));
+  if (seconds < 2) return "now";
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}

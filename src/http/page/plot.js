@@ -1,0 +1,159 @@
+// One number over time on a canvas. Draws only what is seen and when it has to: new points, a new size, a moved
+// pointer, or enough time for the picture to have moved by a pixel.
+
+import * as format from "./format.js";
+
+const BOTTOM = 18;
+const SIDE = 4;
+const FRESH = 15_000; // A plot whose newest point is younger ends now, and moves.
+
+const REDRAW = 50; // Milliseconds between two pictures at least.
+
+const sizes = new ResizeObserver((entries) => entries.forEach((entry) => entry.target.plot.resize()));
+const seen = new IntersectionObserver((entries) => entries.forEach((entry) => (entry.target.plot.isSeen = entry.isIntersecting)));
+
+export class Plot {
+  #dirty = true;
+  #pointer = null;
+  #pixel = Infinity; // Milliseconds per pixel.
+  #drawn = 0;
+
+  constructor(canvas, field) {
+    this.canvas = canvas;
+    this.field = field;
+    this.context = canvas.getContext("2d");
+    canvas.plot = this;
+    canvas.setAttribute("role", "img");
+    sizes.observe(canvas);
+    seen.observe(canvas);
+    canvas.addEventListener("pointermove", (event) => this.#point(event.offsetX));
+    canvas.addEventListener("pointerleave", () => this.#point(null));
+  }
+
+  close() {
+    sizes.unobserve(this.canvas);
+    seen.unobserve(this.canvas);
+  }
+
+  changed() {
+    this.#dirty = true;
+  }
+
+  resize() {
+    const ratio = devicePixelRatio || 1;
+    this.width = this.canvas.clientWidth;
+    this.height = this.canvas.clientHeight;
+    this.canvas.width = Math.round(this.width * ratio);
+    this.canvas.height = Math.round(this.height * ratio);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.#dirty = true;
+  }
+
+  #point(x) {
+    this.#pointer = x;
+    this.#dirty = true;
+  }
+
+  // Draws if there is reason to. `span` is how many milliseconds to show, or 0 for all points.
+  draw(now, span, colours) {
+    if (!this.isSeen || !this.width || now - this.#drawn < (this.#dirty ? REDRAW : this.#pixel)) return;
+    this.#dirty = false;
+    this.#drawn = now;
+    const { times, values } = this.field.series;
+    const newest = times.at(-1);
+    const end = Math.abs(now - newest) < FRESH ? Math.max(now, newest) : newest;
+    const start = span ? end - span : Math.min(times[0], end - 1000);
+    let first = times.findIndex((time) => time >= start);
+    if (first < 0) first = times.length - 1;
+    first = Math.max(0, first - 1); // So that the line comes in from the edge.
+
+    let low = Infinity;
+    let high = -Infinity;
+    for (let at = first; at < values.length; at += 1) {
+      low = Math.min(low, values[at]);
+      high = Math.max(high, values[at]);
+    }
+    const label = { low, high };
+    if (low === high) {
+      const room = Math.abs(low) * 0.05 || 1;
+      low -= room;
+      high += room;
+    }
+    const x = (time) => SIDE + ((time - start) / (end - start)) * (this.width - 2 * SIDE);
+    const y = (value) => 5 + (1 - (value - low) / (high - low)) * (this.height - BOTTOM - 14);
+    this.#pixel = end === now ? Math.max(REDRAW, (end - start) / this.width) : Infinity;
+
+    this.context.clearRect(0, 0, this.width, this.height);
+    this.#line(first, x, y, colours);
+    this.#labels(start, end, label, colours);
+    if (this.#pointer !== null) this.#reading(first, x, y, end - start, colours);
+  }
+
+  #line(first, x, y, colours) {
+    const { context, field: { series: { times, values } } } = this;
+    const last = values.length - 1;
+    context.beginPath();
+    for (let at = first; at <= last; at += 1) context.lineTo(x(times[at]), y(values[at]));
+    context.strokeStyle = colours.accent;
+    context.lineWidth = 1.6;
+    context.lineJoin = "round";
+    context.stroke();
+    const bottom = this.height - BOTTOM;
+    context.lineTo(x(times[last]), bottom);
+    context.lineTo(x(times[first]), bottom);
+    const fade = context.createLinearGradient(0, 0, 0, bottom);
+    fade.addColorStop(0, colours.fill);
+    fade.addColorStop(1, colours.faded);
+    context.fillStyle = fade;
+    context.fill();
+    this.#spot(x(times[last]), y(values[last]), colours);
+  }
+
+  #labels(start, end, { low, high }, colours) {
+    const { context, width, height } = this;
+    context.strokeStyle = colours.line;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(0, height - BOTTOM + 0.5);
+    context.lineTo(width, height - BOTTOM + 0.5);
+    context.stroke();
+    context.fillStyle = colours.quiet;
+    context.font = `11px ${colours.font}`;
+    context.textBaseline = "bottom";
+    context.textAlign = "left";
+    context.fillText(format.time(start, end - start), 0, height);
+    context.textAlign = "right";
+    context.fillText(format.time(end, end - start), width, height);
+    context.textAlign = "center";
+    const range = low === high ? "" : `${format.value(low)} – ${format.value(high)}`;
+    context.fillText(range, width / 2, height);
+  }
+
+  #reading(first, x, y, span, colours) {
+    const { context, field: { series: { times, values } } } = this;
+    let nearest = first;
+    for (let at = first; at < times.length; at += 1) {
+      if (Math.abs(x(times[at]) - this.#pointer) < Math.abs(x(times[nearest]) - this.#pointer)) nearest = at;
+    }
+    const [left, top] = [x(times[nearest]), y(values[nearest])];
+    const text = `${format.value(values[nearest])}  ${format.time(times[nearest], span)}`;
+    this.#spot(left, top, colours);
+    const half = context.measureText(text).width / 2 + 6;
+    const middle = Math.min(Math.max(left, half), this.width - half);
+    const above = top > 30 ? top - 26 : top + 10;
+    context.fillStyle = colours.panel;
+    context.beginPath();
+    context.roundRect(middle - half, above, 2 * half, 19, 5);
+    context.fill();
+    context.fillStyle = colours.text;
+    context.textBaseline = "middle";
+    context.fillText(text, middle, above + 10);
+  }
+
+  #spot(left, top, colours) {
+    this.context.beginPath();
+    this.context.arc(left, top, 2.6, 0, 7);
+    this.context.fillStyle = colours.accent;
+    this.context.fill();
+  }
+}

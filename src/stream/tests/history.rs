@@ -1,0 +1,62 @@
+//! Stored events, backwards.
+
+use super::*;
+
+async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = history.query(EventQuery { cursor, ..query.clone() }).await.unwrap();
+        assert!(page.events.len() <= usize::from(query.limit));
+        let id = |event: &String| {
+            let event: serde_json::Value = serde_json::from_str(event).unwrap();
+            event["id"].as_str().unwrap().parse::<Uuid>().unwrap().as_u128()
+        };
+        found.extend(page.events.iter().map(id));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
+fn everything(limit: u16) -> EventQuery {
+    EventQuery { topic: None, event_type: None, device: None, from: None, to: None, limit, cursor: None }
+}
+
+#[tokio::test]
+async fn history_pages_backwards_over_restarts_without_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sequences = Vec::new();
+    for _ in 0..2 {
+        let journal = open_journal(directory.path());
+        for n in 0..150 {
+            let topic = format!("devices/d{}/t", n % 3);
+            let qos = if n % 7 == 0 { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+            sequences.push(u128::from(publish(&journal, &topic, "{}", qos).await.last().0));
+        }
+        publish(&journal, "hidden/x", "{}", Qos::AtLeastOnce).await;
+        journal.close();
+    }
+    let journal = open_journal(directory.path());
+    let history = History::new(journal.clone(), Arc::new(TestMapper));
+    let newest_first: Vec<_> = sequences.iter().rev().copied().collect();
+    let topic = Some("devices/#".parse().unwrap());
+    assert_eq!(all_pages(&history, EventQuery { topic, ..everything(7) }).await, newest_first);
+    let of_one = newest_first
+        .iter()
+        .copied()
+        .filter(|sequence| sequences.iter().position(|other| other == sequence).is_some_and(|at| at % 150 % 3 == 1));
+    let device = Some("d1".to_owned());
+    assert_eq!(all_pages(&history, EventQuery { device, ..everything(1000) }).await, of_one.collect::<Vec<_>>());
+
+    let full = history.query(EventQuery { topic: Some("hidden/#".parse().unwrap()), ..everything(2) }).await.unwrap();
+    assert_eq!((full.events.len(), full.next_cursor), (2, None));
+    let future = Some(Micros::MAX);
+    assert_eq!(all_pages(&history, EventQuery { from: future, ..everything(10) }).await, []);
+    assert_eq!(all_pages(&history, EventQuery { to: Some(Micros::MIN), ..everything(10) }).await, []);
+    for cursor in ["", "12", "00000000-1"] {
+        let query = EventQuery { cursor: Some(cursor.into()), ..everything(10) };
+        assert!(matches!(history.query(query).await, Err(HistoryError::Cursor)), "{cursor}");
+    }
+    journal.close();
+}

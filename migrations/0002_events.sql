@@ -23,6 +23,7 @@ begin
         primary key (id, timestamp)
     );
     create index events_subject_idx on events (subject_type, subject_id, timestamp);
+    create index events_type_idx on events (type, timestamp);
     create index events_timestamp_idx on events (timestamp);
 
     -- The loader's setting exists only where the server has preloaded it; to create the

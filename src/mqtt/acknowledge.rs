@@ -209,3 +209,60 @@ impl Answer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(list: Vec<Answer>) -> Answers {
+        let mut answers = Answers::default();
+        list.into_iter().for_each(|answer| answers.push(answer));
+        answers
+    }
+
+    fn settle(
+        queue: &mut AnswerQueue,
+        durable: u64,
+        version: ProtocolVersion,
+    ) -> (Vec<u8>, Result<Settled, Unanswered>, Vec<u16>) {
+        let (mut out, mut refused) = (Vec::new(), Vec::new());
+        let result = queue.settle(Sequence(durable), version, &mut out, |id| refused.push(id));
+        (out, result, refused)
+    }
+
+    #[test]
+    fn nothing_overtakes_an_answer_that_waits() {
+        let mut queue = AnswerQueue::default();
+        queue.push(Condition::Durable(Sequence(7)), answers(vec![Answer::Puback(1)]));
+        queue.push(Condition::Durable(Sequence::ZERO), answers(vec![Answer::Puback(2)]));
+        assert_eq!(queue.publications(), 2);
+        assert!(settle(&mut queue, 6, ProtocolVersion::V311).0.is_empty());
+        let (out, settled, _) = settle(&mut queue, 7, ProtocolVersion::V311);
+        assert_eq!(out, [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+        assert_eq!(settled, Ok(Settled { acknowledged: 2, refused: 0 }));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_said_in_5_0_and_ends_a_3_1_1_connection() {
+        let refused = || answers(vec![Answer::Puback(1), Answer::Pubrec(2)]);
+        let mut queue = AnswerQueue::default();
+        queue.push(Condition::Refused, refused());
+        let (out, settled, released) = settle(&mut queue, 0, ProtocolVersion::V5);
+        assert_eq!(out, [0x40, 3, 0, 1, 0x97, 0x50, 3, 0, 2, 0x97]);
+        assert_eq!((settled, released), (Ok(Settled { acknowledged: 0, refused: 2 }), vec![2]));
+        queue.push(Condition::Refused, refused());
+        let (out, settled, _) = settle(&mut queue, 0, ProtocolVersion::V311);
+        assert_eq!((out, settled), (vec![], Err(Unanswered::Full)));
+    }
+
+    #[test]
+    fn a_repeated_packet_waits_for_its_first_record() {
+        let mut repeated = Answers::default();
+        repeated.repeat(Answer::Pubrec(1), Sequence(9));
+        let mut queue = AnswerQueue::default();
+        queue.push(repeated.condition(), repeated);
+        assert!(settle(&mut queue, 8, ProtocolVersion::V5).0.is_empty());
+        assert_eq!(settle(&mut queue, 9, ProtocolVersion::V5).0, [0x50, 2, 0, 1]);
+    }
+}

@@ -121,3 +121,46 @@ impl Mailbox {
         self.dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: MailboxLimits = MailboxLimits { messages: 2, best_effort: 1 };
+
+    fn delivery(sequence: u64, qos: Qos) -> Delivery {
+        Delivery { source: Source::Journal(Sequence(sequence)), qos, retain: false, identifiers: None }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_limit_and_drops_are_counted() {
+        let mut mailbox = Mailbox::default();
+        mailbox.set_online(true);
+        for (sequence, qos, fits) in [
+            (1, Qos::AtMostOnce, true),
+            (2, Qos::AtMostOnce, false),
+            (3, Qos::AtLeastOnce, true),
+            (4, Qos::ExactlyOnce, true),
+            (5, Qos::AtLeastOnce, false),
+        ] {
+            assert_eq!(mailbox.put(delivery(sequence, qos), LIMITS), fits, "{sequence}");
+        }
+        assert_eq!(mailbox.dropped(), 2);
+        assert!(mailbox.take(false).is_some_and(|delivery| delivery.qos == Qos::AtMostOnce));
+        assert!(mailbox.take(false).is_none(), "a full window holds back what needs an identifier");
+        assert!(mailbox.take(true).is_some());
+    }
+
+    #[test]
+    fn best_effort_does_not_wait_for_an_absent_client() {
+        let mut mailbox = Mailbox::default();
+        mailbox.set_online(true);
+        mailbox.put(delivery(1, Qos::AtMostOnce), LIMITS);
+        mailbox.put(delivery(2, Qos::AtLeastOnce), LIMITS);
+        mailbox.set_online(false);
+        assert!(mailbox.put(delivery(3, Qos::AtMostOnce), LIMITS), "not a drop: nobody was promised it");
+        assert_eq!(mailbox.oldest(), Some(Sequence(2)));
+        assert!(mailbox.take(true).is_some());
+        assert!(mailbox.is_empty());
+    }
+}

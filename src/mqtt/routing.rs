@@ -257,3 +257,114 @@ fn merge(found: &[&Subscription]) -> Vec<Target> {
     };
     merged.into_iter().map(finish).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Micros, PublishProperties};
+
+    fn session(name: &str) -> Arc<Session> {
+        Arc::new(Session::new(name.parse().unwrap()))
+    }
+
+    fn options(maximum_qos: Qos, identifier: u32) -> SubscriptionOptions {
+        SubscriptionOptions { maximum_qos, no_local: false, retain_as_published: false, identifier }
+    }
+
+    fn filter(text: &str) -> TopicFilter {
+        text.parse().unwrap()
+    }
+
+    fn retained(topic: &'static str, payload: &'static str, sequence: u64) -> Publication<'static> {
+        Publication {
+            sequence: Sequence(sequence),
+            received: Micros::default(),
+            topic,
+            payload: payload.as_bytes(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            guaranteed: true,
+            client_id: "publisher",
+            properties: PublishProperties::default(),
+        }
+    }
+
+    fn payloads(routing: &Routing, text: &str) -> Vec<String> {
+        let found = routing.retained_for(&filter(text));
+        found.iter().map(|record| String::from_utf8_lossy(record.publication().unwrap().payload).into()).collect()
+    }
+
+    /// The trie and the plain definition of a match must agree on every pair.
+    #[test]
+    fn the_trie_matches_what_the_filter_matches() {
+        let filters =
+            ["#", "+", "+/+", "a", "a/#", "a/+", "a/b", "a/b/#", "+/b", "/", "/+", "a//b", "$SYS/#", "$SYS/+", "+/b/+"];
+        let topics = ["a", "a/b", "a/b/c", "b/b", "/", "/a", "a//b", "a/", "$SYS/x", "$SYS", "x/b/y", "b"];
+        for topic in topics {
+            for text in filters {
+                let mut routing = Routing::default();
+                routing.subscribe(&filter(text), &session("s"), options(Qos::AtMostOnce, 0));
+                assert_eq!(routing.targets(topic).len() == 1, filter(text).matches(topic), "{text} and {topic}");
+            }
+        }
+    }
+
+    #[test]
+    fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_all_identifiers() {
+        let mut routing = Routing::default();
+        let one = session("one");
+        routing.subscribe(&filter("a/#"), &one, options(Qos::AtMostOnce, 7));
+        routing.subscribe(&filter("a/+"), &one, options(Qos::ExactlyOnce, 9));
+        routing.subscribe(&filter("a/b"), &session("two"), options(Qos::AtLeastOnce, 0));
+        let targets = routing.targets("a/b");
+        assert_eq!(targets.len(), 2);
+        let merged = targets.iter().find(|target| Arc::ptr_eq(&target.session, &one)).unwrap();
+        assert_eq!(merged.maximum_qos, Qos::ExactlyOnce);
+        let mut identifiers = merged.identifiers.as_deref().unwrap().to_vec();
+        identifiers.sort_unstable();
+        assert_eq!(identifiers, [7, 9]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_topic_follows_the_subscriptions() {
+        let mut routing = Routing::default();
+        let one = session("one");
+        assert!(routing.targets("a/b").is_empty());
+        assert!(!routing.subscribe(&filter("a/b"), &one, options(Qos::AtMostOnce, 0)));
+        assert_eq!(routing.targets("a/b").len(), 1);
+        assert!(routing.subscribe(&filter("a/b"), &one, options(Qos::AtLeastOnce, 0)), "replaced");
+        assert_eq!(routing.targets("a/b")[0].maximum_qos, Qos::AtLeastOnce);
+        assert!(routing.unsubscribe(&filter("a/b"), &one));
+        assert!(!routing.unsubscribe(&filter("a/b"), &one));
+        assert!(routing.targets("a/b").is_empty());
+        assert_eq!(routing.subscriptions(), 0);
+        assert!(routing.root.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn the_newest_retained_message_wins_in_whatever_order_records_come() {
+        let mut routing = Routing::default();
+        routing.retain(&retained("a/b", "new", 5));
+        routing.retain(&retained("a/b", "old", 4));
+        assert_eq!(payloads(&routing, "a/#"), ["new"]);
+        routing.retain(&retained("a/b", "", 9));
+        routing.retain(&retained("a/b", "late", 8));
+        assert!(payloads(&routing, "#").is_empty(), "an older record must not come back");
+        routing.forget_removed(&retained("a/b", "late", 8));
+        assert_eq!(routing.retained_count(), 1, "still needed against records in front of the removal");
+        routing.forget_removed(&retained("a/b", "", 9));
+        assert_eq!(routing.retained_count(), 0);
+    }
+
+    #[test]
+    fn retained_messages_are_found_by_prefix_and_wildcard() {
+        let mut routing = Routing::default();
+        for (sequence, topic) in (1..).zip(["a", "a/b", "a/c/d", "ab", "b/b"]) {
+            routing.retain(&retained(topic, topic, sequence));
+        }
+        assert_eq!(payloads(&routing, "a/#"), ["a", "a/b", "a/c/d"]);
+        assert_eq!(payloads(&routing, "+/b"), ["a/b", "b/b"]);
+        assert_eq!(payloads(&routing, "ab"), ["ab"]);
+        assert_eq!(payloads(&routing, "#").len(), 5);
+    }
+}

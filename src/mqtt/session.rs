@@ -106,7 +106,7 @@ impl Session {
         self.claims.load(Ordering::Acquire)
     }
 
-    fn new(client_id: ClientId) -> Self {
+    pub(super) fn new(client_id: ClientId) -> Self {
         Self {
             client_id,
             signal: Arc::default(),

@@ -134,3 +134,56 @@ impl Window {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(sequence: u64, qos: Qos) -> Delivery {
+        Delivery { source: Source::Journal(Sequence(sequence)), qos, retain: false, identifiers: None }
+    }
+
+    #[test]
+    fn identifiers_start_at_one_and_come_back_when_acknowledged() {
+        let mut window = Window::default();
+        let ids: Vec<_> = (1..=3).map(|n| window.send(delivery(n, Qos::AtLeastOnce))).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert!(!window.has_room(3));
+        assert!(window.acknowledge(2, Qos::AtLeastOnce));
+        assert!(!window.acknowledge(2, Qos::AtLeastOnce), "once only");
+        assert!(window.has_room(3));
+        assert_eq!(window.send(delivery(4, Qos::AtLeastOnce)), 2);
+        assert_eq!(window.oldest(), Some(Sequence(1)));
+    }
+
+    #[test]
+    fn exactly_once_takes_two_steps_in_order() {
+        let mut window = Window::default();
+        let id = window.send(delivery(1, Qos::ExactlyOnce));
+        assert!(!window.acknowledge(id, Qos::AtLeastOnce), "PUBACK is for QoS 1");
+        assert!(!window.complete(id), "PUBCOMP before PUBREC");
+        assert!(window.receive(id));
+        assert!(window.receive(id), "a repeated PUBREC gets its PUBREL again");
+        assert!(window.complete(id));
+        assert!(!window.receive(id), "the identifier is free");
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn resends_keep_the_order_of_sending_over_reused_identifiers() {
+        let mut window = Window::default();
+        let first = window.send(delivery(1, Qos::AtLeastOnce));
+        window.send(delivery(2, Qos::AtLeastOnce));
+        window.acknowledge(first, Qos::AtLeastOnce);
+        assert_eq!(window.send(delivery(3, Qos::AtLeastOnce)), first);
+        let order: Vec<_> = window
+            .resends()
+            .into_iter()
+            .map(|resend| match resend {
+                Resend::Publish(id, Delivery { source: Source::Journal(sequence), .. }) => (id, sequence.0),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(order, [(2, 2), (1, 3)]);
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::journal::ReadError;
 
 /// Why writing stopped. All of them are retried; the events wait in the journal.
@@ -38,4 +40,9 @@ pub enum WriteError {
 pub fn is_about_a_row(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| ["22", "23", "44", "54", "P0"].iter().any(|class| code.starts_with(class)))
+}
+
+/// Gives up on work that takes longer than `limit`. The connection is of no use after that.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
+    timeout(limit, work).await.unwrap_or(Err(WriteError::Timeout(limit)))
 }

@@ -75,15 +75,19 @@ impl Statistics {
         self.last_error.lock().clone()
     }
 
-    pub(super) fn record_connected(&self, cursor: Sequence) {
+    pub(super) fn record_position(&self, cursor: Sequence) {
         self.cursor.store(cursor.0, Ordering::Relaxed);
-        *self.last_error.lock() = None;
-        self.connected.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_working(&self) {
+        if !self.connected.swap(true, Ordering::Relaxed) {
+            *self.last_error.lock() = None;
+        }
     }
 
     pub(super) fn record_failure(&self, error: String) {
-        self.connected.store(false, Ordering::Relaxed);
         *self.last_error.lock() = Some(error);
+        self.connected.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn record_stored(&self, stored: &Stored, cursor: Sequence) {

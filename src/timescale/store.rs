@@ -14,17 +14,22 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use super::{
-    error::{WriteError, is_about_a_row},
+    error::{WriteError, is_about_a_row, within},
     rows::{COLUMNS, RowBatch},
     statistics::Stored,
 };
 use crate::{
     journal::{Journal, ReadError, Record, Step, Watermark},
+    limits,
     types::{EventMapper, Sequence},
 };
 
 /// Bytes handed to the connection at once: it copies them, and the server may begin.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// A constraint that is checked at commit would refuse a row when it is too late to tell which.
+const BEGIN_PARTS: &str =
+    "set constraints all immediate; create temporary table incoming_events (like events) on commit drop";
 
 /// Where dead letters come from: the journal has the publication, the mapper the event.
 pub struct Origin {
@@ -34,22 +39,34 @@ pub struct Origin {
 
 /// Stores a batch whose records follow the cursor as it should be in the database.
 pub async fn store(connection: &mut PgConnection, origin: &Origin, batch: &RowBatch) -> Result<Stored, WriteError> {
-    let journal = origin.journal.id();
-    let mut transaction = connection.begin().await?;
-    advance(&mut transaction, journal, batch.after(), batch.through()).await?;
-    let copied = if batch.len() == 0 { Ok(0) } else { copy(&mut transaction, "events", batch.copy_data()).await };
-    match copied {
-        Ok(rows) => {
-            transaction.commit().await?;
-            Ok(Stored { rows, ..Stored::default() })
-        }
-        Err(error) if is_about_a_row(&error) => {
-            transaction.rollback().await?;
+    match within(limits::TIMESCALE_TIMEOUT, store_whole(connection, origin, batch)).await {
+        Err(WriteError::Store(error)) if is_about_a_row(&error) => {
             tracing::debug!(%error, rows = batch.len(), "storing a batch in parts");
             store_in_parts(connection, origin, batch).await
         }
-        Err(error) => Err(error.into()),
+        outcome => outcome,
     }
+}
+
+async fn store_whole(connection: &mut PgConnection, origin: &Origin, batch: &RowBatch) -> Result<Stored, WriteError> {
+    let mut transaction = begin(connection, origin, batch).await?;
+    let mut stored = Stored::default();
+    if batch.len() > 0 {
+        stored.rows = copy(&mut transaction, "events", batch.copy_data()).await?;
+    }
+    transaction.commit().await?;
+    Ok(stored)
+}
+
+/// Begins a transaction in which the cursor is where it will be once the batch is stored.
+async fn begin<'c>(
+    connection: &'c mut PgConnection,
+    origin: &Origin,
+    batch: &RowBatch,
+) -> Result<PgTransaction<'c>, WriteError> {
+    let mut transaction = connection.begin().await?;
+    advance(&mut transaction, origin.journal.id(), batch.after(), batch.through()).await?;
+    Ok(transaction)
 }
 
 /// Moves the cursor of a journal, if it stands where it should.
@@ -82,15 +99,13 @@ async fn store_in_parts(
     origin: &Origin,
     batch: &RowBatch,
 ) -> Result<Stored, WriteError> {
-    let mut transaction = connection.begin().await?;
-    advance(&mut transaction, origin.journal.id(), batch.after(), batch.through()).await?;
-    sqlx::raw_sql("create temporary table incoming_events (like events) on commit drop")
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = begin(connection, origin, batch).await?;
+    sqlx::raw_sql(BEGIN_PARTS).execute(&mut *transaction).await?;
     let mut stored = Stored::default();
     let mut parts = vec![(0, batch.len())];
     while let Some((start, end)) = parts.pop() {
-        match store_part(&mut transaction, batch, start, end).await {
+        let part = store_part(&mut transaction, batch, start, end);
+        match within(limits::TIMESCALE_TIMEOUT, async { Ok(part.await) }).await? {
             Ok(rows) => {
                 stored.rows += rows;
                 stored.known_rows += (end - start) as u64 - rows;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    error::WriteError,
+    error::{WriteError, within},
     feed::{Batches, Feed},
     progress::Progress,
     rows::RowBatch,
@@ -113,8 +113,10 @@ impl Writer {
         let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.connect()).await?;
         let position = within(limits::TIMESCALE_TIMEOUT, self.resume(&mut connection)).await?;
         self.cursor.set(position);
-        self.statistics.record_connected(position);
-        retry.connected(self.statistics.lag(self.origin.journal.watermark(Watermark::Durable)));
+        self.statistics.record_position(position);
+        if retry.failures == 0 || self.lag() == 0 {
+            self.works(retry);
+        }
 
         let feed = Feed {
             reader: self.origin.journal.reader(position, Watermark::Durable),
@@ -146,13 +148,24 @@ impl Writer {
                     continue;
                 }
             };
-            let stored = within(limits::TIMESCALE_TIMEOUT, store::store(connection, &self.origin, &batch)).await?;
-            retry.succeeded();
+            let stored = store::store(connection, &self.origin, &batch).await?;
             self.cursor.set(batch.through());
             self.statistics.record_stored(&stored, batch.through());
-            progress.stored(stored.rows, self.statistics.lag(self.origin.journal.watermark(Watermark::Durable)));
+            self.works(retry);
+            progress.stored(stored.rows, self.lag());
             batches.give_back(batch);
         }
+    }
+
+    /// Ends an outage. After one, a session alone proves nothing: a missing table shows only
+    /// when there is something to store.
+    fn works(&self, retry: &mut Retry) {
+        self.statistics.record_working();
+        retry.worked(self.lag());
+    }
+
+    fn lag(&self) -> u64 {
+        self.statistics.lag(self.origin.journal.watermark(Watermark::Durable))
     }
 
     async fn connect(&self) -> Result<PgConnection, WriteError> {
@@ -203,10 +216,6 @@ impl Writer {
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
-    timeout(limit, work).await.unwrap_or(Err(WriteError::Timeout(limit)))
-}
-
 /// When to try again, and what was last said about it: one line for each change of state.
 #[derive(Default)]
 struct Retry {
@@ -232,15 +241,11 @@ impl Retry {
         }
     }
 
-    fn connected(&self, lag: u64) {
-        match &self.outage {
-            Some((since, _)) => tracing::info!(outage = ?since.elapsed(), lag, "the database answers again"),
-            None => tracing::info!(lag, "connected to the database"),
+    fn worked(&mut self, lag: u64) {
+        self.failures = 0;
+        if let Some((since, _)) = self.outage.take() {
+            tracing::info!(outage = ?since.elapsed(), lag, "events go to the database again");
         }
-    }
-
-    fn succeeded(&mut self) {
-        *self = Self::default();
     }
 
     /// Twice as long each time up to a maximum, less up to half by chance.

@@ -232,7 +232,7 @@ fn rounds(usual: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_store_keeps_every_promise() {
-    let (bridge, events) = survive(Bridge::start().await, rounds(5)).await;
+    let (bridge, events) = survive(Bridge::start().await, rounds(12)).await;
     let queried = bridge.events("crash/#").await;
     let queried: Vec<_> = queried.into_iter().filter(|event| event["data"]["marker"].is_null()).collect();
     assert_eq!(ids(&queried), ids(&events), "the query and the stream agree");
@@ -243,7 +243,7 @@ async fn the_embedded_store_keeps_every_promise() {
 async fn timescale_has_every_event_once() {
     let database = Database::create().await;
     let bridge = Setup::default().timescale(&database.url()).start().await;
-    let (bridge, events) = survive(bridge, rounds(5)).await;
+    let (bridge, events) = survive(bridge, rounds(12)).await;
     // The marker is a row too.
     let mut rows = database.rows(events.len() + 1).await;
     rows.retain(|row| row.data["marker"].is_null());

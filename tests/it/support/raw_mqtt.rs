@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
@@ -262,7 +262,7 @@ impl Packet {
 
 /// A connection to the bridge.
 pub struct RawMqtt {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     version: Version,
     /// Packets that came while another one was waited for.
     early: VecDeque<Packet>,
@@ -273,7 +273,7 @@ impl RawMqtt {
     pub async fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, version, early: VecDeque::new() }
+        Self { stream: BufReader::new(stream), version, early: VecDeque::new() }
     }
 
     /// Sends bytes; an error says that the bridge is gone.

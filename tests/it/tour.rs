@@ -43,7 +43,7 @@ async fn the_printed_commands_work_in_an_empty_directory() {
     assert!(bridge.stdout.all().iter().any(|line| line.contains("data")), "it says where its data lies");
 
     let publish = printed(&bridge, "mosquitto_pub");
-    assert!(publish.contains("--cafile data/certs/ca.pem") && publish.contains("8883"), "{publish}");
+    assert!(publish.contains("data/certs/ca.pem") && publish.contains("8883"), "{publish}");
     let subscriber = Process::start(beside(&bridge, home.path(), &printed(&bridge, "mosquitto_sub")));
     let stream = Process::start(beside(&bridge, home.path(), &printed(&bridge, "curl")));
     let (message, event) = eventually("message and event", async || {

@@ -14,9 +14,7 @@ use super::{
     eventually,
     process::Process,
     raw_mqtt::{RawMqtt, Version},
-    scratch,
-    sse::Sse,
-    within,
+    scratch, within,
 };
 
 /// The program.
@@ -176,11 +174,6 @@ impl Bridge {
         client
     }
 
-    /// The event stream, from now on.
-    pub async fn stream(&self, query: &str) -> Sse {
-        Sse::open(&self.url(&format!("/api/events/stream?{query}")), None).await
-    }
-
     /// All events whose topic matches, by the query interface, oldest first.
     pub async fn events(&self, topic: &str) -> Vec<Value> {
         let mut events = Vec::new();
@@ -247,13 +240,5 @@ impl Bridge {
         let mut unexpected = self.complaints();
         unexpected.retain(|line| !expected.iter().any(|part| line.contains(part)));
         assert!(unexpected.is_empty(), "unlisted warnings or errors:\n{}", unexpected.join("\n"));
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the bridge said:\n{}", self.process.said());
-        }
     }
 }

@@ -153,5 +153,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("{} said:\n{}", self.name, self.said());
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! MQTT by hand: packets as bytes, so that a test sends exactly what it means, right or wrong,
 //! and shares no code with what it tests.
 
-use std::{io, net::SocketAddr};
+use std::{collections::VecDeque, io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
@@ -262,8 +262,10 @@ impl Packet {
 
 /// A connection to the bridge.
 pub struct RawMqtt {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     version: Version,
+    /// Packets that came while another one was waited for.
+    early: VecDeque<Packet>,
 }
 
 impl RawMqtt {
@@ -271,7 +273,7 @@ impl RawMqtt {
     pub async fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, version }
+        Self { stream: BufReader::new(stream), version, early: VecDeque::new() }
     }
 
     /// Sends bytes; an error says that the bridge is gone.
@@ -286,6 +288,13 @@ impl RawMqtt {
 
     /// The next packet, or none at the end of the connection.
     pub async fn read(&mut self) -> Option<Packet> {
+        match self.early.pop_front() {
+            Some(packet) => Some(packet),
+            None => self.read_from_wire().await,
+        }
+    }
+
+    async fn read_from_wire(&mut self) -> Option<Packet> {
         within("a packet or the end of the connection", self.try_read()).await.ok()
     }
 
@@ -366,7 +375,14 @@ impl RawMqtt {
             1 => self.send(&ack(kind::PUBACK, message.id)).await,
             _ => {
                 self.send(&ack(kind::PUBREC, message.id)).await;
-                assert_eq!(self.expect(kind::PUBREL).await.id(), message.id);
+                // Other messages may come in between.
+                loop {
+                    let packet = self.read_from_wire().await.expect("PUBREL follows PUBREC");
+                    if packet.kind() == kind::PUBREL && packet.id() == message.id {
+                        break;
+                    }
+                    self.early.push_back(packet);
+                }
                 self.send(&ack(kind::PUBCOMP, message.id)).await;
             }
         }

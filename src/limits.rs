@@ -35,6 +35,22 @@ pub const MAXIMUM_SUBSCRIPTIONS: usize = 1_000;
 /// Levels of a topic name or filter. Matching costs by level.
 pub const MAXIMUM_TOPIC_LEVELS: usize = 128;
 
+/// Bytes of a client identifier. Every record carries it; 23 is what a server must take
+/// [MQTT-3.1.3-5], and names of certificates and UUIDs fit well.
+pub const MAXIMUM_CLIENT_ID_BYTES: usize = 256;
+
+/// Bytes of a topic name. Every record carries it, also where a topic alias made it two bytes on
+/// the wire.
+pub const MAXIMUM_TOPIC_BYTES: usize = 1024;
+
+/// Bytes of records that one connection appends at a time, give or take a packet: small packets
+/// become larger records, and what is appended lies in memory until it is written.
+pub const MAXIMUM_BATCH_BYTES: usize = 256 << 10;
+
+/// Share of the journal's maximum size that sessions may hold back: half. A client that never
+/// comes back must not stop the others; what it loses is counted when it does.
+pub const SESSION_BACKLOG_DIVISOR: u64 = 2;
+
 /// Session expiry granted at most, in seconds: 30 days. 3.1.1's "clean session 0" gets it too.
 pub const MAXIMUM_SESSION_EXPIRY: u32 = 30 * 24 * 3600;
 

@@ -92,7 +92,11 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     listeners.spawn(http::Server::default().run(http, services, stop.listeners.clone()));
     greeting.print()?;
 
-    wait_for_signal().await?;
+    tokio::select! {
+        signal = wait_for_signal() => signal?,
+        // A bridge that takes messages in and passes none on must not look healthy.
+        Some(ended) = consumers.join_next() => anyhow::bail!("a part of the bridge has ended by itself: {ended:?}"),
+    }
     tracing::info!("shutting down");
     let drained = tokio::time::timeout(settings.shutdown.grace, async {
         stop.listeners.cancel();
@@ -157,6 +161,7 @@ fn broker_settings(settings: &Settings) -> mqtt::Settings {
         topic_alias_maximum: mqtt.topic_alias_maximum,
         maximum_session_expiry: u32::try_from(mqtt.maximum_session_expiry.as_secs()).unwrap_or(u32::MAX),
         maximum_subscriptions: mqtt.maximum_subscriptions,
+        maximum_backlog_bytes: settings.journal.maximum_bytes / limits::SESSION_BACKLOG_DIVISOR,
         mailbox: MailboxLimits { messages: mqtt.maximum_queued_messages, best_effort: mqtt.maximum_queued_best_effort },
         handshake_timeout: mqtt.handshake_timeout,
     }

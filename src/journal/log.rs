@@ -291,6 +291,19 @@ impl Log {
     }
 }
 
+/// The position behind which the newest segments of at most `bytes` in sum begin.
+pub fn position_within(segments: &Segments, bytes: u64) -> Sequence {
+    let segments = segments.read();
+    let mut left = bytes;
+    let within = |segment: &&Arc<Segment>| {
+        let fits = segment.length() <= left;
+        left = left.saturating_sub(segment.length());
+        fits
+    };
+    let oldest = segments.iter().rev().take_while(within).last().or(segments.last());
+    oldest.map_or(Sequence::ZERO, |segment| segment.header.base.previous())
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

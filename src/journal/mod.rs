@@ -226,6 +226,12 @@ impl Journal {
         reader::read_before(&self.segments, &self.shared, before)
     }
 
+    /// The position behind which the newest segments of at most `bytes` in sum begin.
+    #[must_use]
+    pub fn position_within(&self, bytes: u64) -> Sequence {
+        log::position_within(&self.segments, bytes)
+    }
+
     /// Registers a consumer whose records must be kept.
     #[must_use]
     pub fn register_cursor(&self, name: &'static str, position: Sequence) -> Cursor {

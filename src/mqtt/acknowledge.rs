@@ -93,6 +93,7 @@ impl Answers {
 #[derive(Debug, Default)]
 pub struct AnswerQueue {
     groups: VecDeque<Group>,
+    answers: usize,
     publications: usize,
 }
 
@@ -100,6 +101,7 @@ impl AnswerQueue {
     /// Adds answers that go out together.
     pub fn push(&mut self, condition: Condition, answers: Answers) {
         if !answers.list.is_empty() {
+            self.answers += answers.list.len();
             self.publications += answers.publications;
             self.groups.push_back(Group { condition, answers });
         }
@@ -111,6 +113,12 @@ impl AnswerQueue {
         self.publications
     }
 
+    /// Answers owed.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.answers
+    }
+
     /// Whether nothing is owed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -118,7 +126,8 @@ impl AnswerQueue {
     }
 
     /// Encodes every answer that is due. `refused` is told the packet identifiers of QoS 2
-    /// messages that were refused: they are not held.
+    /// messages in appends that were refused, and the sequence they are held with if they came in that
+    /// append: those are not held.
     ///
     /// # Errors
     /// [`Unanswered`]; the connection must be closed.
@@ -127,7 +136,7 @@ impl AnswerQueue {
         durable: Sequence,
         version: ProtocolVersion,
         out: &mut Vec<u8>,
-        mut refused: impl FnMut(u16),
+        mut refused: impl FnMut(u16, Sequence),
     ) -> Result<Settled, Unanswered> {
         let mut settled = Settled::default();
         while let Some(group) = self.groups.front() {
@@ -143,6 +152,11 @@ impl AnswerQueue {
                 Condition::Refused => false,
             };
             let Some(group) = self.groups.pop_front() else { break };
+            self.answers -= group.answers.list.len();
+            if !accepted {
+                // All of them, also those behind an answer that ends the connection.
+                group.each_refused(&mut refused);
+            }
             for answer in group.answers.list {
                 self.publications -= usize::from(answer.is_to_publish());
                 if accepted {
@@ -150,7 +164,7 @@ impl AnswerQueue {
                     answer.accept(version, out);
                 } else {
                     settled.refused += u64::from(answer.is_to_publish());
-                    answer.refuse(version, out, &mut refused)?;
+                    answer.refuse(version, out)?;
                 }
             }
         }
@@ -158,6 +172,41 @@ impl AnswerQueue {
             self.groups = VecDeque::new();
         }
         Ok(settled)
+    }
+}
+
+impl AnswerQueue {
+    /// Forgets answers that nobody will get, as far as their appends are settled. `refused` is
+    /// told the packet identifiers of QoS 2 messages that are not stored. Whether all are settled.
+    pub fn abandon(&mut self, mut refused: impl FnMut(u16, Sequence)) -> bool {
+        while let Some(group) = self.groups.front() {
+            let outcome = match &group.condition {
+                Condition::Settled(batch) => batch.outcome(),
+                Condition::Durable(_) => Outcome::Durable,
+                Condition::Refused => Outcome::Refused,
+            };
+            match outcome {
+                Outcome::Pending => return false,
+                Outcome::Durable => {}
+                Outcome::Refused | Outcome::Failed => group.each_refused(&mut refused),
+            }
+            self.groups.pop_front();
+        }
+        true
+    }
+}
+
+impl Group {
+    fn each_refused(&self, refused: &mut impl FnMut(u16, Sequence)) {
+        let held_with = match &self.condition {
+            Condition::Settled(batch) => batch.last(),
+            Condition::Durable(_) | Condition::Refused => Sequence(u64::MAX),
+        };
+        for answer in self.answers.iter() {
+            if let Answer::Pubrec(packet_id) = answer {
+                refused(*packet_id, held_with);
+            }
+        }
     }
 }
 
@@ -185,24 +234,14 @@ impl Answer {
     }
 
     /// Only 5.0 can refuse a publication; nothing can refuse a PUBREL.
-    fn refuse(
-        self,
-        version: ProtocolVersion,
-        out: &mut Vec<u8>,
-        refused: &mut impl FnMut(u16),
-    ) -> Result<(), Unanswered> {
+    fn refuse(self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), Unanswered> {
         let reason = ReasonCode::QuotaExceeded;
         match (self, version) {
             (Self::Puback(packet_id), ProtocolVersion::V5) => {
                 Ack { packet_id, reason }.encode(PacketType::Puback, version, out);
             }
             (Self::Pubrec(packet_id), ProtocolVersion::V5) => {
-                refused(packet_id);
                 Ack { packet_id, reason }.encode(PacketType::Pubrec, version, out);
-            }
-            (Self::Pubrec(packet_id), ProtocolVersion::V311) => {
-                refused(packet_id);
-                return Err(Unanswered::Full);
             }
             _ => return Err(Unanswered::Full),
         }
@@ -226,7 +265,7 @@ mod tests {
         version: ProtocolVersion,
     ) -> (Vec<u8>, Result<Settled, Unanswered>, Vec<u16>) {
         let (mut out, mut refused) = (Vec::new(), Vec::new());
-        let result = queue.settle(Sequence(durable), version, &mut out, |id| refused.push(id));
+        let result = queue.settle(Sequence(durable), version, &mut out, |id, _| refused.push(id));
         (out, result, refused)
     }
 

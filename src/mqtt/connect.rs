@@ -1,6 +1,6 @@
 //! From the first byte to CONNACK (MQTT 5.0 section 3.1 and 3.2).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -9,6 +9,7 @@ use super::{
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection},
     end::End,
+    receive::is_within_limits,
     session::{OwnedSession, SessionState},
     will::Will,
 };
@@ -25,39 +26,26 @@ impl Broker {
     /// Serves one client from its first byte to its last. `io` is past any TLS handshake.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, mut io: S, peer: SocketAddr) {
         self.statistics.accepted.add(1);
-        let timeout = self.settings.handshake_timeout;
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        let opening = Box::pin(tokio::time::timeout(timeout, self.open(&mut io)));
-        let Some(opened) = self.background.run_until_cancelled(opening).await else { return };
-        match opened {
-            Ok(Ok(Opened { owned, agreement, will, input, out })) => {
+        match Box::pin(self.open(&mut io)).await {
+            Ok(Opened { owned, agreement, will, input, out }) => {
                 Connection::new(self, owned, agreement, will, peer, io, input, out).run().await;
             }
-            Ok(Err(end)) => {
-                if end.is_protocol_error() {
-                    self.statistics.protocol_errors.add(1);
-                    tracing::warn!(%peer, reason = %end, "refused a connection");
-                } else {
-                    tracing::debug!(%peer, reason = %end, "no connection came about");
-                }
+            Err(end) if end.is_protocol_error() => {
+                self.statistics.protocol_errors.add(1);
+                tracing::warn!(%peer, reason = %end, "refused a connection");
             }
-            Err(_) => tracing::debug!(%peer, "no CONNECT in time [MQTT-3.1.0-1]"),
+            Err(end) => tracing::debug!(%peer, reason = %end, "no connection came about"),
         }
     }
 
+    /// Only reading has a time limit: once a session is owned, what remains depends on no peer
+    /// and must not be cut off in the middle.
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(self: &Arc<Self>, io: &mut S) -> Result<Opened, End> {
-        let mut input = Vec::new();
-        let length = loop {
-            if let Some(frame) = split(&input, self.settings.maximum_packet_size)? {
-                break frame.length();
-            }
-            input.reserve(READ_BYTES);
-            if io.read_buf(&mut input).await? == 0 {
-                return Err(End::Closed);
-            }
-        };
-        let rest = input.split_off(length);
-        let frame = split(&input, self.settings.maximum_packet_size)?.ok_or(End::Closed)?;
+        let reading = tokio::time::timeout(self.settings.handshake_timeout, self.read_packet(io));
+        let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
+        let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
+        let frame = split(&packet, self.settings.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
             Ok(Packet::Connect(connect)) => connect,
             Ok(_) => {
@@ -79,13 +67,29 @@ impl Broker {
         }
         let (client_id, assigned) = client_id(&connect)?;
         let mut owned = self.sessions.own(&client_id).await;
-        let session_present = self.begin_session(&mut owned, &connect).await?;
+        let session_present = self.begin_session(&mut owned, &connect).await;
         let agreement = self.agree(&connect);
         let mut out = Vec::new();
         self.connack(&connect, &owned.state, session_present, assigned.then_some(&client_id))
             .encode(connect.version, &mut out);
         let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Ok(Opened { owned, agreement, will, input: rest, out })
+        Ok(Opened { owned, agreement, will, input, out })
+    }
+
+    /// The first packet whole, and what came behind it.
+    async fn read_packet<S: AsyncRead + Unpin>(&self, io: &mut S) -> Result<(Vec<u8>, Vec<u8>), End> {
+        let mut input = Vec::new();
+        loop {
+            if let Some(frame) = split(&input, self.settings.maximum_packet_size)? {
+                let length = frame.length();
+                let rest = input.split_off(length);
+                return Ok((input, rest));
+            }
+            input.reserve(READ_BYTES);
+            if io.read_buf(&mut input).await? == 0 {
+                return Err(End::Closed);
+            }
+        }
     }
 
     fn admit(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
@@ -95,31 +99,40 @@ impl Broker {
         if connect.properties.authentication_method.is_some() {
             return Err((ReasonCode::BadAuthenticationMethod, "no enhanced authentication is offered"));
         }
-        let levels = |topic: &str| topic.split('/').count();
-        if connect.will.as_ref().is_some_and(|will| levels(will.topic) > limits::MAXIMUM_TOPIC_LEVELS) {
-            return Err((ReasonCode::TopicNameInvalid, "the will's topic name has too many levels"));
+        if connect.client_id.len() > limits::MAXIMUM_CLIENT_ID_BYTES {
+            return Err((ReasonCode::ClientIdentifierNotValid, "the client identifier is too long"));
+        }
+        if connect.will.as_ref().is_some_and(|will| !is_within_limits(will.topic)) {
+            return Err((ReasonCode::TopicNameInvalid, "the will's topic name is too long or has too many levels"));
         }
         Ok(())
     }
 
     /// Resumes or empties the session; whether there was one to resume.
-    async fn begin_session(self: &Arc<Self>, owned: &mut OwnedSession, connect: &Connect<'_>) -> Result<bool, End> {
+    async fn begin_session(self: &Arc<Self>, owned: &mut OwnedSession, connect: &Connect<'_>) -> bool {
         let resumed = !connect.clean_start && owned.existed();
-        if !resumed {
-            self.clear_session(owned);
-        }
-        owned.state.established = true;
+        let mut records = if resumed { BatchBuilder::default() } else { self.clear_session(owned) };
+        let client_id = owned.session.client_id.clone();
         let expiry = self.session_expiry(connect);
-        let known = (owned.state.kept, owned.state.expiry) == (true, expiry);
-        owned.state.expiry = expiry;
-        if expiry > 0 && !known && owned.state.subscriptions.is_empty() {
-            // Not waited for: the first record that the session matters for comes behind it.
-            let mut records = BatchBuilder::default();
-            let client_id = owned.session.client_id.as_str();
-            records.push(&Record::SessionKept { client_id, expiry });
-            owned.state.kept = self.journal.append(records, None).await.is_ok();
+        let state = &mut *owned.state;
+        if let Some(pending) = state.pending_will.take() {
+            pending.timer.abort();
         }
-        Ok(resumed)
+        let known = (state.kept, state.expiry) == (true, expiry);
+        state.established = true;
+        state.expiry = expiry;
+        // Identifiers held so far are on record only if the session was.
+        let can_keep = state.kept || (state.subscriptions.is_empty() && state.held.is_empty());
+        let keep = expiry > 0 && !known && can_keep;
+        if keep {
+            records.push(&Record::SessionKept { client_id: client_id.as_str(), expiry });
+        }
+        if !records.is_empty() {
+            // Not waited for: the first record that the session matters for comes behind it.
+            let appended = self.journal.append(records, None).await.is_ok();
+            state.kept = state.kept || (keep && appended);
+        }
+        resumed
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.

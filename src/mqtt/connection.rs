@@ -41,10 +41,14 @@ use crate::{
 /// Bytes that one read can bring; shared by all connections of a thread.
 const READ_BYTES: usize = 64 << 10;
 
-/// Bytes waiting to be sent above which nothing is read or delivered.
+/// Bytes waiting to be sent above which nothing is delivered.
 const HIGH_WATER: usize = 128 << 10;
 
-/// Publications without an outcome above which nothing is read. 5.0 clients stop earlier, at
+/// Bytes waiting to be sent above which nothing is read. Above the other, so that a subscriber
+/// whose traffic fills its link is still heard when it pings.
+const READ_HIGH_WATER: usize = 2 * HIGH_WATER;
+
+/// Answers that wait for the disk above which nothing is read. 5.0 clients stop earlier, at
 /// their receive maximum.
 const MAXIMUM_UNSETTLED: usize = 16 << 10;
 
@@ -92,6 +96,16 @@ pub struct Connection<S> {
     pub(super) slice: Option<Slice>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
+    /// Messages sent again and not acknowledged since.
+    pub(super) resent: u16,
+    /// Whether there are whole packets in `input` for another batch.
+    pub(super) more: bool,
+    /// Whether a delivery waits for the output to drain.
+    pub(super) held_back: bool,
+    /// Writing failed: what the client has sent before it went is still read.
+    broken: bool,
+    /// Whether the last event was a read, so that other events come first now.
+    has_read: bool,
     last_received: Instant,
     keep_alive: Option<Pin<Box<Sleep>>>,
 }
@@ -139,6 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             reader,
             slice: None,
             sends: 0,
+            resent: 0,
+            more: false,
+            held_back: false,
+            broken: false,
+            has_read: false,
             last_received,
         }
     }
@@ -162,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.owned.session.set_in_flight(self.owned.state.window.oldest());
         self.log(&end);
         self.farewell(&end).await;
+        self.abandon_answers().await;
         if let End::Disconnected = end {
             self.will = None;
         }
@@ -170,12 +190,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
-        let waiting = std::mem::take(&mut self.input);
-        self.take_in(&waiting)?;
+        self.take_in_input()?;
         loop {
             self.journal_batch().await?;
             self.settle()?;
-            self.deliver().await?;
+            if self.more {
+                self.take_in_input()?;
+                continue;
+            }
+            if !self.broken {
+                self.deliver().await?;
+            }
             if self.owned.is_claimed() {
                 return Err(End::TakenOver);
             }
@@ -189,17 +214,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits until every append of this connection is settled: the next connection must know which
+    /// QoS 2 messages are stored and which are not.
+    async fn abandon_answers(&mut self) {
+        let signal = Arc::clone(&self.owned.session.signal);
+        let state = &mut *self.owned.state;
+        while !self.queue.abandon(|packet_id, held_with| state.forget_held(packet_id, held_with)) {
+            signal.wait().await;
+        }
+    }
+
     /// Encodes the answers whose records have been settled.
     fn settle(&mut self) -> Result<(), End> {
         if self.queue.is_empty() {
             return Ok(());
         }
         let durable = self.broker.journal.watermark(Watermark::Durable);
-        let held = &mut self.owned.state.held;
+        let state = &mut *self.owned.state;
         let settled = self
             .queue
-            .settle(durable, self.agreement.version, &mut self.out, |packet_id| {
-                held.remove(&packet_id);
+            .settle(durable, self.agreement.version, &mut self.out, |packet_id, held_with| {
+                state.forget_held(packet_id, held_with);
             })
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
@@ -222,22 +257,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Cancel safe: what was read has been taken in, what was written is accounted for.
     fn poll_event(&mut self, signal: &Signal, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
-        let was_backed_up = self.is_backed_up();
-        if let Poll::Ready(result) = self.poll_write(cx) {
-            result?;
-            if was_backed_up && !self.is_backed_up() {
-                return Poll::Ready(Ok(Event::Written));
-            }
+        if !self.broken && matches!(self.poll_write(cx), Poll::Ready(Err(_))) {
+            self.broken = true;
+        }
+        if self.broken {
+            (self.out, self.sent) = (Vec::new(), 0);
+        }
+        if self.held_back && !self.is_backed_up() {
+            self.held_back = false;
+            return Poll::Ready(Ok(Event::Written));
+        }
+        // Turn by turn, so that neither a flood of packets nor one of signals starves the other.
+        let read_first = !std::mem::take(&mut self.has_read);
+        if read_first && self.poll_read_allowed(cx)?.is_ready() {
+            return Poll::Ready(Ok(Event::Read));
         }
         if signal.poll_rung(cx).is_ready() {
             return Poll::Ready(Ok(Event::Signal));
         }
-        let may_read = !self.is_backed_up() && self.queue.publications() < MAXIMUM_UNSETTLED;
-        if may_read && !self.broker.is_stopping() && self.poll_read(cx)?.is_ready() {
+        if !read_first && self.poll_read_allowed(cx)?.is_ready() {
             return Poll::Ready(Ok(Event::Read));
         }
         ready!(self.poll_keep_alive(cx));
         Poll::Ready(Err(End::KeepAlive))
+    }
+
+    /// Reads, unless too much of what was read before is still under way.
+    fn poll_read_allowed(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, End> {
+        if self.out.len() - self.sent >= READ_HIGH_WATER || self.queue.len() >= MAXIMUM_UNSETTLED {
+            // It is not the client that is silent.
+            self.last_received = Instant::now();
+            return Ok(Poll::Pending);
+        }
+        if self.broker.is_stopping() {
+            return Ok(Poll::Pending);
+        }
+        let read = self.poll_read(cx)?;
+        self.has_read = read.is_ready();
+        Ok(read)
     }
 
     /// Writes until everything is sent, which makes it ready, or the socket takes no more.
@@ -273,11 +330,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(End::Closed);
             }
             if self.input.is_empty() {
-                self.take_in(read)?;
+                let taken = self.take_in(read)?;
+                self.input.extend_from_slice(read.get(taken..).unwrap_or_default());
             } else {
-                let mut input = std::mem::take(&mut self.input);
-                input.extend_from_slice(read);
-                self.take_in(&input)?;
+                self.input.extend_from_slice(read);
+                self.take_in_input()?;
             }
             Ok(Poll::Ready(()))
         })

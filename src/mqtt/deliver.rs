@@ -22,6 +22,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn deliver(&mut self) -> Result<(), End> {
         while !self.is_backed_up() {
             if let Some(resend) = self.resends.pop_front() {
+                if matches!(resend, Resend::Publish(..)) && self.resent >= self.agreement.receive_maximum {
+                    self.resends.push_front(resend);
+                    break;
+                }
                 self.resend(resend).await?;
                 continue;
             }
@@ -34,6 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.resends.is_empty() && self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
         }
+        self.held_back = self.is_backed_up();
         self.note_in_flight();
         Ok(())
     }
@@ -101,15 +106,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match publication {
             Some(publication) => self.encode(&publication, delivery, again),
-            None if delivery.qos > Qos::AtMostOnce => self.broker.statistics.lost.add(1),
+            None if delivery.qos > Qos::AtMostOnce => {
+                self.broker.statistics.lost.add(1);
+                self.give_up(&delivery, again);
+            }
             // Best effort: it was refused or retired before its turn came.
             None => self.broker.statistics.dropped.add(1),
         }
         self.slice = slice;
     }
 
+    /// Ends the flight of a message that cannot be sent again. Where the client may hold the packet
+    /// identifier, it is told that it is free.
+    fn give_up(&mut self, delivery: &Delivery, again: Option<u16>) {
+        let Some(packet_id) = again else { return };
+        if delivery.qos == Qos::AtLeastOnce {
+            self.owned.state.window.acknowledge(packet_id, Qos::AtLeastOnce);
+        } else if self.owned.state.window.receive(packet_id) {
+            Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+        }
+    }
+
     fn encode(&mut self, publication: &Publication<'_>, delivery: Delivery, again: Option<u16>) {
-        let Ok(message_expiry) = remaining_life(publication) else { return };
+        let Ok(message_expiry) = remaining_life(publication) else { return self.give_up(&delivery, again) };
         let identifiers = delivery.identifiers.clone();
         let mut packet = OutgoingPublish {
             dup: again.is_some(),
@@ -128,8 +147,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // To be treated as if it had been sent and completed [MQTT-3.1.2-25].
         if packet.encoded_size(version) > maximum as usize {
             self.broker.statistics.dropped.add(1);
-            return;
+            return self.give_up(&delivery, again);
         }
+        self.resent += u16::from(again.is_some());
         if delivery.qos > Qos::AtMostOnce && again.is_none() {
             packet.packet_id = self.owned.state.window.send(delivery);
             self.sends += 1;

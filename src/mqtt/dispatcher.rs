@@ -11,7 +11,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -62,18 +62,23 @@ impl Dispatcher {
         let start = self.checkpoint.position();
         let mut best_effort = self.broker.journal.reader(start, Watermark::Appended);
         let mut durable = self.broker.journal.reader(start, Watermark::Durable);
-        let mut checkpoint = tokio::time::interval(CHECKPOINT_INTERVAL);
-        checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_checkpoint = Instant::now();
         loop {
             let busy =
                 self.pass(&mut best_effort, Pass::BestEffort).await | self.pass(&mut durable, Pass::Durable).await;
+            if last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL {
+                self.write_checkpoint(durable.position()).await;
+                last_checkpoint = Instant::now();
+            }
             if busy {
+                // Those it has woken must get their turn, or their mailboxes overflow.
+                tokio::task::yield_now().await;
                 continue;
             }
             tokio::select! {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
-                _ = checkpoint.tick() => self.write_checkpoint(durable.position()).await,
+                () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
                 () = stop.cancelled() => break,
             }
         }
@@ -131,22 +136,26 @@ impl Dispatcher {
 
     async fn write_checkpoint(&mut self, complete_to: Sequence) {
         let lowest = self.broker.sessions.oldest_needed().map_or(complete_to, Sequence::previous);
-        self.needed.set(lowest.min(complete_to));
+        let backlog = self.broker.journal.position_within(self.broker.settings.maximum_backlog_bytes);
+        if lowest < backlog {
+            tracing::warn!(oldest = %lowest.next(), "messages for sessions that have not taken them for too long may be lost");
+        }
+        self.needed.set(lowest.max(backlog).min(complete_to));
         if complete_to <= self.checkpoint.position() {
             return;
         }
         let store = Arc::clone(&self.store);
         let changes = self.derived.take();
-        let written = tokio::task::spawn_blocking(move || {
-            store.commit(changes.checkpoint(), complete_to).map_err(|error| (error, changes))
-        });
+        let written = tokio::task::spawn_blocking(move || (store.commit(changes.checkpoint(), complete_to), changes));
         match written.await {
-            Ok(Ok(())) => self.checkpoint.set(complete_to),
-            Ok(Err((error, changes))) => {
+            Ok((Ok(()), _)) => self.checkpoint.set(complete_to),
+            Ok((Err(error), changes)) => {
                 tracing::error!(%error, "cannot write a checkpoint; trying again");
                 self.derived.put_back(changes);
             }
-            Err(_) => tracing::error!("the checkpoint's thread has panicked"),
+            // The changes are gone: going on would leave them out of every later checkpoint.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Settings {
     pub maximum_session_expiry: u32,
     /// Subscriptions a session may have.
     pub maximum_subscriptions: usize,
+    /// Bytes of journal that sessions may hold back together.
+    pub maximum_backlog_bytes: u64,
     /// Bounds of a session's queue.
     pub mailbox: MailboxLimits,
     /// Time for the TLS handshake, and again for CONNECT.
@@ -81,6 +83,7 @@ impl Default for Settings {
             topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
             maximum_session_expiry: limits::MAXIMUM_SESSION_EXPIRY,
             maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
+            maximum_backlog_bytes: limits::MAXIMUM_JOURNAL_BYTES / limits::SESSION_BACKLOG_DIVISOR,
             mailbox: MailboxLimits {
                 messages: limits::MAXIMUM_QUEUED_MESSAGES,
                 best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,

@@ -41,15 +41,30 @@ impl Aliases {
 }
 
 impl<S> Connection<S> {
-    /// Takes whole packets out of `bytes`, and keeps the rest for later.
-    pub(super) fn take_in(&mut self, bytes: &[u8]) -> Result<(), End> {
-        let mut rest = bytes;
-        while let Some(frame) = split(rest, self.broker.settings.maximum_packet_size)? {
+    /// Takes whole packets out of `bytes`, as many as one batch may have; returns the bytes they
+    /// took.
+    pub(super) fn take_in(&mut self, bytes: &[u8]) -> Result<usize, End> {
+        let mut taken = 0;
+        while self.batch.bytes() < limits::MAXIMUM_BATCH_BYTES {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let Some(frame) = split(rest, self.broker.settings.maximum_packet_size)? else { return Ok(taken) };
             let packet = Packet::decode(&frame, self.agreement.version, Sender::Client)?;
             self.handle(packet)?;
-            rest = rest.get(frame.length()..).unwrap_or_default();
+            taken += frame.length();
         }
-        self.input.extend_from_slice(rest);
+        self.more = true;
+        Ok(taken)
+    }
+
+    /// Takes in what earlier reads have left.
+    pub(super) fn take_in_input(&mut self) -> Result<(), End> {
+        self.more = false;
+        let mut input = std::mem::take(&mut self.input);
+        let taken = self.take_in(&input)?;
+        input.drain(..taken);
+        if !input.is_empty() {
+            self.input = input;
+        }
         Ok(())
     }
 
@@ -61,6 +76,7 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Packet::Puback(ack) => {
+                self.resent = self.resent.saturating_sub(1);
                 self.owned.state.window.acknowledge(ack.packet_id, Qos::AtLeastOnce);
                 Ok(())
             }
@@ -69,6 +85,7 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
+                self.resent = self.resent.saturating_sub(1);
                 self.owned.state.window.complete(ack.packet_id);
                 Ok(())
             }
@@ -97,8 +114,11 @@ impl<S> Connection<S> {
 
     fn publish(&mut self, publish: &Publish<'_>) -> Result<(), End> {
         let topic = self.aliases.resolve(publish, self.broker.settings.topic_alias_maximum)?;
-        if topic.bytes().filter(|&byte| byte == b'/').count() >= limits::MAXIMUM_TOPIC_LEVELS {
-            return Err(End::Forbidden(ReasonCode::TopicNameInvalid, "the topic name has too many levels"));
+        if !is_within_limits(topic) {
+            return Err(End::Forbidden(
+                ReasonCode::TopicNameInvalid,
+                "the topic name is too long or has too many levels",
+            ));
         }
         self.broker.statistics.received.add(1);
         let state = &mut *self.owned.state;
@@ -148,12 +168,15 @@ impl<S> Connection<S> {
     /// that a PUBCOMP could make the client use it again, for a message that a restart would
     /// then take for a repeat.
     fn release(&mut self, packet_id: u16) {
-        if self.owned.state.held.remove(&packet_id).is_none() && self.agreement.version == ProtocolVersion::V5 {
+        let state = &mut *self.owned.state;
+        let known = state.held.remove(&packet_id).is_some();
+        if !known && !state.kept && self.agreement.version == ProtocolVersion::V5 {
             let reason = ReasonCode::PacketIdentifierNotFound;
             Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, &mut self.out);
             return;
         }
-        if self.owned.state.kept {
+        // Also where it is not known: the record of an earlier release may have been refused.
+        if state.kept {
             let client_id = self.owned.session.client_id.as_str();
             self.batch.push(&Record::Release { client_id, packet_id });
         }
@@ -206,11 +229,22 @@ impl<S> Connection<S> {
                 self.broker.statistics.shed.add(best_effort);
                 Condition::Refused
             }
-            Err(AppendError::Failed) => return Err(End::JournalFailed),
-            Err(AppendError::Closed) => return Err(End::ShuttingDown),
+            Err(error) => {
+                self.forget_unappended(&answers);
+                return Err(if error == AppendError::Failed { End::JournalFailed } else { End::ShuttingDown });
+            }
         };
         self.queue.push(condition, answers);
         Ok(())
+    }
+
+    /// QoS 2 identifiers whose messages were not appended are not held.
+    fn forget_unappended(&mut self, answers: &Answers) {
+        for answer in answers.iter() {
+            if let Answer::Pubrec(packet_id) = answer {
+                self.owned.state.forget_held(*packet_id, Sequence(u64::MAX));
+            }
+        }
     }
 
     /// Records which append the QoS 2 identifiers of a batch stand for.
@@ -224,4 +258,9 @@ impl<S> Connection<S> {
             }
         }
     }
+}
+
+/// Whether records may carry this topic.
+pub(super) fn is_within_limits(topic: &str) -> bool {
+    topic.len() <= limits::MAXIMUM_TOPIC_BYTES && topic.split('/').count() <= limits::MAXIMUM_TOPIC_LEVELS
 }

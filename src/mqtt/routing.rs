@@ -14,8 +14,8 @@ use crate::{
     types::{Publication, Qos, Sequence, TopicFilter},
 };
 
-/// Topics whose matches are remembered; when there are more, all are forgotten.
-const REMEMBERED_TOPICS: usize = 8192;
+/// Bytes that remembered matches may take; when they take more, all are forgotten.
+const REMEMBERED_BYTES: usize = 4 << 20;
 
 /// How a subscription wants its messages (MQTT 5.0 section 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +80,18 @@ pub struct Routing {
     subscriptions: usize,
     retained: BTreeMap<Box<str>, Retained>,
     remembered: HashMap<Box<str>, Arc<[Target]>, foldhash::fast::RandomState>,
+    remembered_bytes: usize,
 }
 
 impl Routing {
+    fn forget_matches(&mut self) {
+        self.remembered.clear();
+        self.remembered_bytes = 0;
+    }
+
     /// Adds or replaces a session's subscription; whether there was one for this filter.
     pub fn subscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>, options: SubscriptionOptions) -> bool {
-        self.remembered.clear();
+        self.forget_matches();
         let list = self.list_of(filter);
         if let Some(existing) = list.iter_mut().find(|entry| Arc::ptr_eq(&entry.session, session)) {
             existing.options = options;
@@ -98,7 +104,7 @@ impl Routing {
 
     /// Removes a session's subscription; whether there was one.
     pub fn unsubscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>) -> bool {
-        self.remembered.clear();
+        self.forget_matches();
         let levels: Vec<_> = filter.levels().collect();
         let removed = remove(&mut self.root, &levels, session);
         self.subscriptions -= usize::from(removed);
@@ -120,8 +126,9 @@ impl Routing {
         // Wildcards at the start do not match topics that begin with $ [MQTT-4.7.2-1].
         collect(&self.root, Some(topic), !topic.starts_with('$'), &mut found);
         let targets: Arc<[Target]> = merge(&found).into();
-        if self.remembered.len() >= REMEMBERED_TOPICS {
-            self.remembered.clear();
+        self.remembered_bytes += topic.len() + targets.len() * size_of::<Target>();
+        if self.remembered_bytes > REMEMBERED_BYTES {
+            self.forget_matches();
         }
         self.remembered.insert(topic.into(), Arc::clone(&targets));
         targets
@@ -160,9 +167,13 @@ impl Routing {
         }
     }
 
-    /// Retained messages that match, by topic.
-    pub fn retained_for(&self, filter: &TopicFilter) -> Vec<Arc<OwnedRecord>> {
+    /// Retained messages that match, by topic, `most` of them at most.
+    pub fn retained_for(&self, filter: &TopicFilter, most: usize) -> Vec<Arc<OwnedRecord>> {
         let literal = filter.as_str().find(['+', '#']).unwrap_or(filter.as_str().len());
+        if literal == filter.as_str().len() {
+            let exact = self.retained.get(filter.as_str()).and_then(|retained| retained.record.clone());
+            return exact.into_iter().collect();
+        }
         // "a/#" matches "a" as well, so the range starts without the separator.
         let prefix = filter.as_str().get(..literal).unwrap_or_default().trim_end_matches('/');
         self.retained
@@ -170,6 +181,7 @@ impl Routing {
             .take_while(|(topic, _)| topic.starts_with(prefix))
             .filter(|(topic, _)| filter.matches(topic))
             .filter_map(|(_, retained)| retained.record.clone())
+            .take(most)
             .collect()
     }
 
@@ -290,7 +302,7 @@ mod tests {
     }
 
     fn payloads(routing: &Routing, text: &str) -> Vec<String> {
-        let found = routing.retained_for(&filter(text));
+        let found = routing.retained_for(&filter(text), usize::MAX);
         found.iter().map(|record| String::from_utf8_lossy(record.publication().unwrap().payload).into()).collect()
     }
 

@@ -19,7 +19,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{mailbox::Mailbox, window::Window};
+use super::{mailbox::Mailbox, will::Will, window::Window};
 use crate::{
     journal::{BatchBuilder, Record},
     types::{ClientId, Sequence, Signal, TopicFilter},
@@ -61,6 +61,8 @@ pub struct SessionState {
     pub subscriptions: HashSet<TopicFilter, foldhash::fast::RandomState>,
     /// Ends the session when its client has been away for too long.
     pub expiry_timer: Option<AbortHandle>,
+    /// The will of the last connection, while it waits.
+    pub pending_will: Option<PendingWill>,
     /// Set once it is over: whoever waited for it must look for a new one.
     pub ended: bool,
 }
@@ -88,7 +90,22 @@ impl OwnedSession {
     }
 }
 
+/// A will that waits for its delay or the end of the session.
+pub struct PendingWill {
+    /// What to publish.
+    pub will: Will,
+    /// Publishes it in time.
+    pub timer: AbortHandle,
+}
+
 impl SessionState {
+    /// Lets go of a QoS 2 packet identifier if it is held with this sequence.
+    pub fn forget_held(&mut self, packet_id: u16, held_with: Sequence) {
+        if self.held.get(&packet_id) == Some(&held_with) {
+            self.held.remove(&packet_id);
+        }
+    }
+
     /// Adds the records that end keeping the session over a restart.
     pub fn stop_keeping(&mut self, client_id: &str, records: &mut BatchBuilder) {
         if std::mem::take(&mut self.kept) {
@@ -101,11 +118,6 @@ impl SessionState {
 }
 
 impl Session {
-    /// Which connection has it, or had it last.
-    pub fn claim(&self) -> u64 {
-        self.claims.load(Ordering::Acquire)
-    }
-
     pub(super) fn new(client_id: ClientId) -> Self {
         Self {
             client_id,

@@ -11,13 +11,11 @@ use super::{
     },
     connection::Connection,
     mailbox::{Delivery, Source},
+    receive::is_within_limits,
     routing::SubscriptionOptions,
     session::{Session, SessionState},
 };
-use crate::{
-    limits,
-    types::{Qos, TopicFilter},
-};
+use crate::types::{Qos, TopicFilter};
 
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
@@ -25,7 +23,10 @@ impl<S> Connection<S> {
         let one = |subscription: &Subscription<'_>| {
             self.broker.subscribe(&self.owned.session, &mut self.owned.state, subscription, identifier)
         };
-        let reasons: Vec<_> = subscribe.subscriptions.iter().map(one).collect();
+        // One packet can have hundreds of thousands of entries, each of which costs everybody.
+        let within = subscribe.subscriptions.iter().take(self.broker.settings.maximum_subscriptions);
+        let mut reasons: Vec<_> = within.map(one).collect();
+        reasons.resize(subscribe.subscriptions.len(), ReasonCode::QuotaExceeded);
         let granted = reasons.iter().any(|reason| !reason.is_error());
         let packet = self.encode_answer(PacketType::Suback, subscribe.packet_id, reasons);
         if granted && self.owned.state.kept {
@@ -39,20 +40,15 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
-        let mut routing = self.broker.routing.lock();
         let one = |filter: &&str| match filter.parse::<TopicFilter>() {
             Err(_) => ReasonCode::TopicFilterInvalid,
+            Ok(filter) if !self.owned.state.subscriptions.remove(&filter) => ReasonCode::NoSubscriptionExisted,
             Ok(filter) => {
-                self.owned.state.subscriptions.remove(&filter);
-                if routing.unsubscribe(&filter, &self.owned.session) {
-                    ReasonCode::Success
-                } else {
-                    ReasonCode::NoSubscriptionExisted
-                }
+                self.broker.routing.lock().unsubscribe(&filter, &self.owned.session);
+                ReasonCode::Success
             }
         };
         let mut reasons: Vec<_> = unsubscribe.filters.iter().map(one).collect();
-        drop(routing);
         if self.agreement.version == ProtocolVersion::V311 {
             reasons.clear();
         }
@@ -89,7 +85,7 @@ impl Broker {
             return ReasonCode::SharedSubscriptionsNotSupported;
         }
         let Ok(filter) = subscription.filter.parse::<TopicFilter>() else { return ReasonCode::TopicFilterInvalid };
-        if filter.levels().count() > limits::MAXIMUM_TOPIC_LEVELS {
+        if !is_within_limits(filter.as_str()) {
             return ReasonCode::TopicFilterInvalid;
         }
         if !state.subscriptions.contains(&filter) && state.subscriptions.len() >= self.settings.maximum_subscriptions {
@@ -111,7 +107,7 @@ impl Broker {
         if wanted {
             let identifiers: Option<Arc<[u32]>> = (identifier != 0).then(|| Arc::from([identifier]));
             let mut mailbox = session.mailbox.lock();
-            for record in routing.retained_for(&filter) {
+            for record in routing.retained_for(&filter, self.settings.mailbox.messages) {
                 let Some(publication) = record.publication() else { continue };
                 let qos = publication.qos.min(subscription.maximum_qos);
                 let identifiers = identifiers.clone();

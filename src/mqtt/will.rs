@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Broker, codec,
-    session::{OwnedSession, Session},
+    session::{OwnedSession, PendingWill, Session},
+    window::Window,
 };
 use crate::{
     journal::{AppendError, BatchBuilder, Record},
@@ -38,39 +39,32 @@ impl From<&codec::Will<'_>> for Will {
 impl Broker {
     /// Lets go of a session whose connection has ended: publishes its will now or later, ends
     /// it now or starts its clock.
-    pub(super) async fn part(self: &Arc<Self>, owned: OwnedSession, will: Option<Will>) {
-        let session = Arc::clone(&owned.session);
-        let claim = owned.claim();
-        // A will is due when its delay is over or the session ends, whichever is first.
-        let delay = will.as_ref().map(|will| owned.lifetime().map_or(will.delay, |lifetime| lifetime.min(will.delay)));
-        match (will, delay) {
-            (Some(will), Some(delay)) if !delay.is_zero() => {
-                self.release(owned);
-                self.publish_later(session, claim, will, delay);
+    pub(super) async fn part(self: &Arc<Self>, mut owned: OwnedSession, will: Option<Will>) {
+        if let Some(will) = will {
+            // Due when its delay is over or the session ends, whichever is first.
+            let delay = owned.lifetime().map_or(will.delay, |lifetime| lifetime.min(will.delay));
+            if delay.is_zero() || self.is_stopping() {
+                self.publish(&owned.session, &will).await;
+            } else {
+                self.publish_later(&mut owned, will, delay);
             }
-            (Some(will), _) => {
-                self.publish(&session, &will).await;
-                self.release(owned);
-            }
-            (None, _) => self.release(owned),
         }
+        self.release(owned);
     }
 
     /// Ends the session now if it does not outlive its connection, else in time.
     pub(super) fn release(self: &Arc<Self>, mut owned: OwnedSession) {
-        let lifetime = owned.lifetime();
-        if lifetime.is_some_and(|lifetime| lifetime.is_zero()) {
+        let Some(lifetime) = owned.lifetime() else { return };
+        if lifetime.is_zero() {
             self.end_session(&mut owned);
             return;
         }
-        let Some(lifetime) = lifetime else { return };
         let (broker, session, claim) = (Arc::clone(self), Arc::clone(&owned.session), owned.claim());
         let timer = tokio::spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(lifetime) => {}
-                () = broker.background.cancelled() => return,
-            }
-            if let Some(mut owned) = broker.sessions.own_abandoned(&session, claim) {
+            let waited = broker.background.run_until_cancelled(tokio::time::sleep(lifetime)).await;
+            if waited.is_some()
+                && let Some(mut owned) = broker.sessions.own_abandoned(&session, claim)
+            {
                 broker.end_session(&mut owned);
             }
         });
@@ -78,48 +72,59 @@ impl Broker {
     }
 
     /// Forgets a session and everything that belongs to it.
-    pub(super) fn end_session(self: &Arc<Self>, owned: &mut OwnedSession) {
-        self.clear_session(owned);
+    fn end_session(self: &Arc<Self>, owned: &mut OwnedSession) {
+        let records = self.clear_session(owned);
         self.sessions.remove(owned);
+        if records.is_empty() {
+            return;
+        }
+        let (journal, client_id) = (self.journal.clone(), owned.session.client_id.clone());
+        tokio::spawn(async move {
+            // Should this be lost, the session comes back at the next start and expires again.
+            if let Err(error) = journal.append(records, None).await {
+                tracing::warn!(%error, client.id = %client_id, "cannot record the end of a session");
+            }
+        });
     }
 
-    /// Empties a session, as clean start asks.
-    pub(super) fn clear_session(self: &Arc<Self>, owned: &mut OwnedSession) {
+    /// Empties a session, as clean start asks; a will that waited for its end is published.
+    /// Returns the records of it, to be appended ahead of any other of this session.
+    pub(super) fn clear_session(self: &Arc<Self>, owned: &mut OwnedSession) -> BatchBuilder {
         let client_id = owned.session.client_id.clone();
         let state = &mut *owned.state;
-        let mut routing = self.routing.lock();
-        for filter in state.subscriptions.drain() {
-            routing.unsubscribe(&filter, &owned.session);
+        if !state.subscriptions.is_empty() {
+            let mut routing = self.routing.lock();
+            for filter in state.subscriptions.drain() {
+                routing.unsubscribe(&filter, &owned.session);
+            }
         }
-        drop(routing);
         owned.session.mailbox.lock().clear();
-        state.window = super::window::Window::default();
+        owned.session.set_in_flight(None);
+        state.window = Window::default();
         let mut records = BatchBuilder::default();
         state.stop_keeping(client_id.as_str(), &mut records);
         state.held.clear();
-        if !records.is_empty() {
-            let journal = self.journal.clone();
-            tokio::spawn(async move {
-                // Should this be lost, the session comes back at the next start and expires again.
-                if let Err(error) = journal.append(records, None).await {
-                    tracing::warn!(%error, client.id = %client_id, "cannot record the end of a session");
-                }
-            });
+        if let Some(PendingWill { will, timer }) = state.pending_will.take() {
+            timer.abort();
+            let (broker, session) = (Arc::clone(self), Arc::clone(&owned.session));
+            self.connections.spawn(async move { broker.publish(&session, &will).await });
         }
+        records
     }
 
-    fn publish_later(self: &Arc<Self>, session: Arc<Session>, claim: u64, will: Will, delay: Duration) {
-        let broker = Arc::clone(self);
-        // Tracked, so that a shutdown publishes what is still waiting.
-        self.connections.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = broker.background.cancelled() => {}
-            }
-            if session.claim() == claim {
-                broker.publish(&session, &will).await;
+    /// Publishes the will after its delay, unless the client is back by then. A shutdown publishes
+    /// it at once.
+    fn publish_later(self: &Arc<Self>, owned: &mut OwnedSession, will: Will, delay: Duration) {
+        let (broker, session, claim) = (Arc::clone(self), Arc::clone(&owned.session), owned.claim());
+        let timer = self.connections.spawn(async move {
+            broker.background.run_until_cancelled(tokio::time::sleep(delay)).await;
+            let pending =
+                broker.sessions.own_abandoned(&session, claim).and_then(|mut owned| owned.state.pending_will.take());
+            if let Some(pending) = pending {
+                broker.publish(&session, &pending.will).await;
             }
         });
+        owned.state.pending_will = Some(PendingWill { will, timer: timer.abort_handle() });
     }
 
     async fn publish(&self, session: &Session, will: &Will) {

@@ -2,6 +2,8 @@
 //! server (`scripts/timescaledb up` prints one) whose user may create databases; each test has
 //! a fresh one.
 
+#![cfg(test)]
+
 mod query;
 mod support;
 mod writer;

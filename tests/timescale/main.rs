@@ -2,6 +2,9 @@
 //! server (`scripts/timescaledb up` prints one) whose user may create databases; each test has
 //! a fresh one.
 
+#[cfg(test)]
 mod query;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod writer;

@@ -150,6 +150,7 @@ impl Connection {
         read: impl Fn(codec::Packet<'_>) -> Result<T, codec::Malformed>,
     ) -> io::Result<T> {
         self.stream.write_all(packet).await?;
+        self.stream.flush().await?;
         let mut answer = None;
         loop {
             self.inbox.fill(&mut self.stream).await?;

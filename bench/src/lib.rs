@@ -11,6 +11,8 @@ pub mod codec;
 pub mod counters;
 pub mod dial;
 pub mod load;
+pub mod meter;
+pub mod plan;
 pub mod process;
 pub mod publisher;
 pub mod receiver;

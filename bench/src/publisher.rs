@@ -8,7 +8,8 @@ use crate::{
     codec::{DISCONNECT, Malformed, Packet, PublishTemplate, acknowledge, kind},
     counters::CounterSet,
     dial::Connection,
-    load::{Clock, Latency, Plan, Progress, Quota, latency},
+    load::{Clock, Latency, Progress, latency},
+    plan::{Plan, Quota},
     stamp::{Form, Stamp},
 };
 
@@ -145,7 +146,7 @@ impl Publisher {
     /// # Errors
     /// The connection's.
     pub async fn run(&mut self, plan: &Plan, clock: Clock, progress: &Progress) -> io::Result<()> {
-        self.quota = plan.quota_of(self.id, clock);
+        self.quota = plan.quota_of(self.id, clock.now_ns());
         self.pace = plan.interval_ns().map(|interval_ns| {
             let stagger_ns = interval_ns * f64::from(self.id) / f64::from(plan.publishers);
             Pace { start_ns: clock.now_ns() + stagger_ns as u64, interval_ns }
@@ -155,6 +156,7 @@ impl Publisher {
             let encoded = self.encode(now_ns);
             if !self.out.is_empty() {
                 self.connection.stream.write_all(&self.out).await?;
+                self.connection.stream.flush().await?;
                 self.out.clear();
                 self.ledger.sent += encoded;
                 progress.sent.fetch_add(encoded, Relaxed);

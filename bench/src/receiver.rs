@@ -102,6 +102,7 @@ pub async fn subscriber(
         progress.delivered.fetch_add(arrived, Relaxed);
         if !out.is_empty() {
             connection.stream.write_all(&out).await?;
+            connection.stream.flush().await?;
             out.clear();
         }
     }

@@ -5,7 +5,11 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Books, Latency, Plan, Usage, latency};
+use crate::{
+    load::{Books, Latency, latency},
+    meter::Usage,
+    plan::Plan,
+};
 
 /// The figures of one run. Latencies are in milliseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

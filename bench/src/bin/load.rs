@@ -8,7 +8,8 @@ use serde_json::json;
 use synap_mqtt_bench::{
     codec::Version,
     dial::Target,
-    load::{Amount, Plan, Topics, dial, run},
+    load::{dial, run},
+    plan::{Amount, Plan, Topics},
     process::Process,
     report::print_json,
     sse::Endpoint,

@@ -128,8 +128,6 @@ pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
 /// Time that answers in progress get when the HTTP server stops. Streams end at once.
 pub const HTTP_DRAIN: Duration = Duration::from_secs(5);
 
-/// Rows in one COPY, at most a journal batch more. Measured in docs/decisions/0004-events-table.md:
-/// more rows gain nothing.
 /// Rows at which a COPY is full, give or take a journal batch: some 3 MB, beside which the five
 /// round trips of its transaction are nothing.
 pub const TIMESCALE_BATCH_ROWS: usize = 5_000;

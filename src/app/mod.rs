@@ -63,6 +63,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(Dispatcher::new(Arc::clone(&broker), store, replayed).run(stop.consumers.clone()));
+    journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
     consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
     let upkeep = tokio::spawn(metrics.clone().upkeep());

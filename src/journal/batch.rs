@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use super::record::{self, HEADER_BYTES, Header, Record};
+use super::record::{self, HEADER_BYTES, Header, Record, Salt};
 use crate::types::{Micros, Publication, Sequence, Signal};
 
 /// Encodes records for one append. The connection does this work, outside of any lock.
@@ -54,15 +54,16 @@ impl BatchBuilder {
     }
 
     /// Gives the records their places, `first` onwards, and their time.
-    pub(super) fn seal(mut self, first: Sequence, received: Micros, signal: Option<Arc<Signal>>) -> Batch {
+    pub(super) fn seal(mut self, first: Sequence, received: Micros, salt: Salt, signal: Option<Arc<Signal>>) -> Batch {
         let mut sequence = first;
         for &offset in &self.offsets {
-            record::seal(&mut self.bytes[offset as usize..], sequence, received);
+            record::seal(&mut self.bytes[offset as usize..], sequence, received, salt);
             sequence = sequence.next();
         }
         Batch {
             first,
             last: sequence.previous(),
+            received,
             guaranteed: self.guaranteed,
             best_effort: self.best_effort,
             bytes: self.bytes,
@@ -81,7 +82,9 @@ pub enum Outcome {
     Pending = 0,
     /// On stable storage: it may be acknowledged.
     Durable = 1,
-    /// There was no room for it. It will never be seen by anyone; the journal goes on.
+    /// There was no room for it: it is neither on disk nor in any later life of the journal,
+    /// which goes on. Readers of [`Watermark::Durable`](super::Watermark::Durable) never see it;
+    /// the others may have, as far as it was visible or appended before.
     Refused = 2,
     /// A write or sync failed: nothing more is acknowledged by this process.
     Failed = 3,
@@ -93,6 +96,7 @@ pub enum Outcome {
 pub struct Batch {
     first: Sequence,
     last: Sequence,
+    received: Micros,
     guaranteed: bool,
     best_effort: bool,
     bytes: Vec<u8>,
@@ -104,10 +108,11 @@ pub struct Batch {
 impl Batch {
     /// Wraps verified records that were read from disk. `offsets` are their starts and must
     /// not be empty.
-    pub(super) fn from_disk(bytes: Vec<u8>, offsets: Vec<u32>, first: Sequence, last: Sequence) -> Self {
+    pub(super) fn from_disk(bytes: Vec<u8>, offsets: Vec<u32>, first: Header, last: Sequence) -> Self {
         Self {
-            first,
+            first: first.sequence,
             last,
+            received: first.received,
             guaranteed: true,
             best_effort: true,
             bytes,
@@ -129,13 +134,19 @@ impl Batch {
         self.last
     }
 
+    /// When the first record was appended.
+    #[must_use]
+    pub const fn received(&self) -> Micros {
+        self.received
+    }
+
     /// How many records there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.offsets.len()
     }
 
-    /// Never true: a batch has at least one record.
+    /// True only for an append of nothing, which no reader ever sees.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.offsets.is_empty()
@@ -185,7 +196,7 @@ impl Batch {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         let start = *self.offsets.get(index)? as usize;
-        record::decode(&self.bytes[start..], false).ok().map(|(_, record)| record)
+        record::decode(self.bytes.get(start..)?, None).ok().map(|(_, record)| record)
     }
 
     /// The record with this sequence, where it is here.
@@ -222,6 +233,9 @@ fn sequence_in(bytes: &[u8], start: usize) -> Sequence {
         .map_or(Sequence::ZERO, |field| Sequence(u64::from_le_bytes(field)))
 }
 
+/// Records outside of the journal are not searched for, so they need no secret.
+const OWNED: Salt = Salt(0);
+
 /// One publication that outlives its batch, as a sealed record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord(Box<[u8]>);
@@ -232,14 +246,14 @@ impl OwnedRecord {
     pub fn of(publication: &Publication<'_>) -> Self {
         let mut bytes = Vec::new();
         record::encode(&Record::Publication { publication: *publication, packet_id: 0 }, &mut bytes);
-        record::seal(&mut bytes, publication.sequence, publication.received);
+        record::seal(&mut bytes, publication.sequence, publication.received, OWNED);
         Self(bytes.into())
     }
 
     /// Takes bytes of [`OwnedRecord::as_bytes`] back; none when they are damaged.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        matches!(record::decode(&bytes, true), Ok((_, Record::Publication { .. }))).then(|| Self(bytes.into()))
+        matches!(record::decode(&bytes, Some(OWNED)), Ok((_, Record::Publication { .. }))).then(|| Self(bytes.into()))
     }
 
     /// The sealed record.
@@ -251,7 +265,7 @@ impl OwnedRecord {
     /// The publication.
     #[must_use]
     pub fn publication(&self) -> Option<Publication<'_>> {
-        match record::decode(&self.0, false) {
+        match record::decode(&self.0, None) {
             Ok((_, Record::Publication { publication, .. })) => Some(publication),
             _ => None,
         }
@@ -263,11 +277,12 @@ impl OwnedRecord {
 /// and why it stopped there, where that was not the end or `visit`.
 pub(super) fn scan(
     bytes: &[u8],
+    salt: Salt,
     mut visit: impl FnMut(usize, &Header, &Record<'_>) -> bool,
 ) -> (usize, Option<record::RecordError>) {
     let mut at = 0;
     while at < bytes.len() {
-        match record::decode(&bytes[at..], true) {
+        match record::decode(&bytes[at..], Some(salt)) {
             Ok((header, record)) => {
                 if !visit(at, &header, &record) {
                     return (at, None);

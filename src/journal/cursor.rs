@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -38,19 +38,31 @@ impl Cursor {
 
 /// All cursors of a journal.
 #[derive(Debug, Default)]
-pub struct Cursors(Mutex<Vec<(&'static str, Weak<AtomicU64>)>>);
+pub struct Cursors {
+    all: Mutex<Vec<(&'static str, Weak<AtomicU64>)>>,
+    complete: AtomicBool,
+}
 
 impl Cursors {
     /// Registers a consumer; it counts until the last clone of its cursor is dropped.
     pub fn register(&self, name: &'static str, position: Sequence) -> Cursor {
         let position = Arc::new(AtomicU64::new(position.0));
-        self.0.lock().push((name, Arc::downgrade(&position)));
+        self.all.lock().push((name, Arc::downgrade(&position)));
         Cursor { name, position }
     }
 
-    /// The lowest position, or the end of numbers when no consumer is registered.
+    /// Every consumer of this start has registered: what none of them needs may go.
+    pub fn set_complete(&self) {
+        self.complete.store(true, Ordering::Release);
+    }
+
+    /// The lowest position; the end of numbers when there is no consumer; zero as long as some
+    /// may not have registered yet.
     pub fn lowest(&self) -> Sequence {
-        let mut cursors = self.0.lock();
+        if !self.complete.load(Ordering::Acquire) {
+            return Sequence::ZERO;
+        }
+        let mut cursors = self.all.lock();
         cursors.retain(|(_, cursor)| cursor.strong_count() > 0);
         let positions = cursors.iter().filter_map(|(_, cursor)| cursor.upgrade());
         Sequence(positions.map(|position| position.load(Ordering::Acquire)).min().unwrap_or(u64::MAX))
@@ -58,7 +70,7 @@ impl Cursors {
 
     /// Every cursor's name and position.
     pub fn all(&self) -> Vec<(&'static str, Sequence)> {
-        let cursors = self.0.lock();
+        let cursors = self.all.lock();
         let position = |cursor: &Weak<AtomicU64>| cursor.upgrade().map(|at| Sequence(at.load(Ordering::Acquire)));
         cursors.iter().filter_map(|(name, cursor)| Some((*name, position(cursor)?))).collect()
     }

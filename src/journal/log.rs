@@ -1,8 +1,9 @@
 //! The segments as one log: opened, recovered, written, synced, retired. Owned by the
 //! committer thread; readers share the list of segments.
 //!
-//! Invariants: only the last segment grows; `durable ≤ written`; a segment is removed only when
-//! every record in it is at or below the lowest cursor; the newest segment is never removed.
+//! Invariants: only the last segment grows; a batch that was refused left nothing on disk; a
+//! segment is removed only when every record in it is at or below the lowest cursor; the newest
+//! segment is never removed.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,15 +12,19 @@ use uuid::Uuid;
 
 use super::{
     batch::Batch,
-    record::{self, Record},
+    record::{self, Record, Salt},
     recovery::{Recovery, recover},
-    segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader},
-    storage::Storage,
+    segment::Segment,
+    segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader},
+    storage::{Storage, is_full},
 };
 use crate::{
     limits,
     types::{Micros, Sequence},
 };
+
+/// What one write gathers at most, in bytes; a larger batch is written alone.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// The segments, oldest first, shared with readers.
 pub type Segments = Arc<RwLock<Vec<Arc<Segment>>>>;
@@ -31,7 +36,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Age at which a segment may go.
     pub retain_age: Duration,
-    /// Size above which the oldest segments may go, in bytes.
+    /// Size above which the oldest segments may go, in bytes; they also may when the maximum
+    /// would leave no room for another segment.
     pub retain_bytes: u64,
     /// Size that is never exceeded, in bytes.
     pub maximum_bytes: u64,
@@ -59,7 +65,7 @@ pub enum OpenError {
         /// What the file system said.
         source: io::Error,
     },
-    /// A file with a segment's name that is none, with others behind it.
+    /// A file with a segment's name that is none.
     #[error("{file} is not a journal segment, or its first 64 bytes are damaged")]
     Foreign {
         /// The file's name.
@@ -97,6 +103,7 @@ pub struct Log {
     storage: Arc<dyn Storage>,
     options: LogOptions,
     journal: Uuid,
+    salt: Salt,
     segments: Segments,
     /// The segment being written; none until the first write after a start.
     active: Option<Arc<Segment>>,
@@ -104,7 +111,7 @@ pub struct Log {
     active_capacity: u64,
     /// The last record written.
     written: Sequence,
-    /// What recovery may take as reserved, as last written.
+    /// First sequence that is not reserved, as last written.
     ceiling: Sequence,
     buffer: Vec<u8>,
 }
@@ -120,10 +127,11 @@ impl Log {
             storage,
             options,
             journal: recovery.journal,
+            salt: recovery.salt,
             segments: Arc::new(RwLock::new(segments)),
             active: None,
             active_capacity: 0,
-            written: recovery.next.previous(),
+            written: recovery.last,
             ceiling: recovery.next,
             buffer: Vec::new(),
         };
@@ -145,12 +153,13 @@ impl Log {
         self.segments.read().iter().map(|segment| segment.length()).sum()
     }
 
-    /// Writes batches in order, in as few calls as segments allow. Returns how many of them
-    /// were written whole, and why not all.
-    pub fn write(&mut self, batches: &[Arc<Batch>], durable: Sequence, now: Micros) -> (usize, Result<(), WriteError>) {
+    /// Writes batches in order, in as few calls as buffer and segments allow. Returns how many
+    /// of them were written whole, and why not all. Of those that were not, nothing is left.
+    pub fn write(&mut self, batches: &[Arc<Batch>], durable: Sequence) -> (usize, Result<(), WriteError>) {
+        let Some(upcoming) = batches.last().map(|batch| batch.last()) else { return (0, Ok(())) };
         let mut done = 0;
         while let Some(rest) = batches.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.write_run(rest, durable, now) {
+            match self.write_run(rest, upcoming, durable) {
                 Ok(count) => done += count,
                 Err(error) => return (done, Err(error)),
             }
@@ -166,90 +175,130 @@ impl Log {
         self.active.as_ref().map_or(Ok(()), |segment| segment.sync())
     }
 
-    /// Writes as many batches as fit into one segment.
-    fn write_run(&mut self, batches: &[Arc<Batch>], durable: Sequence, now: Micros) -> Result<usize, WriteError> {
+    /// Writes a mark, and as many batches as fit behind it.
+    fn write_run(
+        &mut self,
+        batches: &[Arc<Batch>],
+        upcoming: Sequence,
+        durable: Sequence,
+    ) -> Result<usize, WriteError> {
         let Some(head) = batches.first() else { return Ok(0) };
-        self.fill_buffer_mark(head.last(), durable, now);
-        let mark_bytes = self.buffer.len() as u64;
-        let active = self.segment_for(mark_bytes + head.as_bytes().len() as u64, head.first(), now)?;
-        let mut room = self.active_capacity.saturating_sub(active.length() + mark_bytes);
-        let mut count = 0;
+        let ceiling = self.ceiling_beyond(upcoming);
+        self.start_buffer(Record::Mark { ceiling, durable }, head.first().previous(), head.received());
+        let active = self.segment_for(self.buffer.len() + head.as_bytes().len(), head.first(), head.received())?;
+        let room = usize::try_from(self.active_capacity - active.length()).unwrap_or(usize::MAX).min(WRITE_BYTES);
+        let (mut count, mut written) = (0, self.written);
         for batch in batches {
-            let bytes = batch.as_bytes();
-            if bytes.len() as u64 > room {
+            if count > 0 && self.buffer.len() + batch.as_bytes().len() > room {
                 break;
             }
-            room -= bytes.len() as u64;
-            self.buffer.extend_from_slice(bytes);
-            self.written = batch.last();
+            self.buffer.extend_from_slice(batch.as_bytes());
+            written = batch.last();
             count += 1;
         }
-        match active.append(&self.buffer, head.first(), now) {
-            Ok(()) => Ok(count),
-            Err(error) if is_full(&error) => Err(WriteError::Full("the disk is full")),
-            Err(error) => Err(error.into()),
+        if let Err(error) = active.append(&self.buffer) {
+            if !is_full(&error) {
+                return Err(error.into());
+            }
+            // A part may have been written: refused records must not be found by a later start.
+            self.close()?;
+            return Err(WriteError::Full("the disk is full"));
         }
+        (self.written, self.ceiling) = (written, ceiling);
+        self.buffer.shrink_to(WRITE_BYTES);
+        Ok(count)
     }
 
-    /// Starts the buffer with a mark that reserves sequences well beyond `upcoming`.
-    fn fill_buffer_mark(&mut self, upcoming: Sequence, durable: Sequence, now: Micros) {
-        if upcoming.0 + limits::SEQUENCE_BLOCK / 2 >= self.ceiling.0 {
-            self.ceiling = Sequence(upcoming.0 + limits::SEQUENCE_BLOCK);
+    /// A ceiling that leaves appends plenty of room beyond `upcoming`.
+    fn ceiling_beyond(&self, upcoming: Sequence) -> Sequence {
+        if upcoming.0 + limits::SEQUENCE_BLOCK / 2 < self.ceiling.0 {
+            return self.ceiling;
         }
+        Sequence(upcoming.0 + limits::SEQUENCE_BLOCK)
+    }
+
+    fn start_buffer(&mut self, mark: Record<'_>, sequence: Sequence, received: Micros) {
         self.buffer.clear();
-        record::encode(&Record::Mark { ceiling: self.ceiling, durable }, &mut self.buffer);
-        record::seal(&mut self.buffer, self.written, now);
+        record::encode(&mark, &mut self.buffer);
+        record::seal(&mut self.buffer, sequence, received, self.salt);
     }
 
     /// The active segment if `bytes` fit into it, else a new one.
-    fn segment_for(&mut self, bytes: u64, first: Sequence, now: Micros) -> Result<Arc<Segment>, WriteError> {
+    fn segment_for(&mut self, bytes: usize, first: Sequence, received: Micros) -> Result<Arc<Segment>, WriteError> {
+        let bytes = bytes as u64;
         if let Some(active) = &self.active
             && active.length() + bytes <= self.active_capacity
         {
             return Ok(Arc::clone(active));
         }
-        self.new_segment(self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes), first, now)
+        self.new_segment(self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes), first, self.ceiling, received)
     }
 
     /// Seals the active segment and starts the next.
-    fn new_segment(&mut self, capacity: u64, base: Sequence, now: Micros) -> Result<Arc<Segment>, WriteError> {
+    fn new_segment(
+        &mut self,
+        capacity: u64,
+        base: Sequence,
+        ceiling: Sequence,
+        created: Micros,
+    ) -> Result<Arc<Segment>, WriteError> {
         self.close()?;
         if self.bytes() + capacity > self.options.maximum_bytes {
             return Err(WriteError::Full("the journal has reached its maximum size"));
         }
-        let header = SegmentHeader { journal: self.journal, base, created: now, ceiling: self.ceiling };
-        let file = self.storage.create(&header.file_name(), capacity).map_err(|error| {
-            if is_full(&error) { WriteError::Full("the disk is full") } else { WriteError::Io(error) }
-        })?;
-        let segment = Arc::new(Segment::create(header, file)?);
-        self.storage.sync_directory()?;
+        let (journal, salt, previous) = (self.journal, self.salt, self.written);
+        let header = SegmentHeader { journal, base, created, ceiling, previous, salt };
+        let segment = match self.create_segment(header, capacity) {
+            Ok(segment) => Arc::new(segment),
+            Err(error) if is_full(&error) => return Err(WriteError::Full("the disk is full")),
+            Err(error) => return Err(error.into()),
+        };
         self.segments.write().push(Arc::clone(&segment));
-        self.remove_empty_segments(base)?;
+        self.remove_empty_segment_before(&segment)?;
         self.active = Some(Arc::clone(&segment));
         self.active_capacity = capacity;
+        self.ceiling = ceiling;
         Ok(segment)
     }
 
-    /// Removes what starts without any write have left; their reservation lives on in `newest`.
-    fn remove_empty_segments(&self, newest: Sequence) -> io::Result<()> {
-        let is_empty =
-            |segment: &Arc<Segment>| segment.length() <= SEGMENT_HEADER_BYTES && segment.header.base < newest;
-        let empty: Vec<_> = self.segments.read().iter().filter(|segment| is_empty(segment)).cloned().collect();
-        for segment in &empty {
-            self.storage.remove(&segment.header.file_name())?;
-            self.segments.write().retain(|other| !Arc::ptr_eq(other, segment));
-        }
+    fn create_segment(&self, header: SegmentHeader, capacity: u64) -> io::Result<Segment> {
+        let name = header.file_name();
+        let file = self.storage.create(&name, capacity)?;
+        let segment = match Segment::create(header, file) {
+            Ok(segment) => segment,
+            Err(error) => {
+                self.storage.remove(&name)?;
+                return Err(error);
+            }
+        };
+        self.storage.sync_directory()?;
+        Ok(segment)
+    }
+
+    /// Removes what a start without any write has left; its reservation lives on in `newest`.
+    fn remove_empty_segment_before(&self, newest: &Segment) -> io::Result<()> {
+        let empty = {
+            let segments = self.segments.read();
+            let [.., before, _] = segments.as_slice() else { return Ok(()) };
+            // A segment that has lost its records to damage is none of these.
+            if before.length() > SEGMENT_HEADER_BYTES || before.header.previous != newest.header.previous {
+                return Ok(());
+            }
+            Arc::clone(before)
+        };
+        self.storage.remove(&empty.header.file_name())?;
+        self.segments.write().retain(|segment| !Arc::ptr_eq(segment, &empty));
         Ok(())
     }
 
     /// Makes sure that there is a segment to write to, with sequences from `next` on reserved:
-    /// what a start does first, and what ends a full state.
+    /// what a start does first, and what ends a full state. `latest` is the time of the last record.
     ///
     /// # Errors
     /// [`WriteError`], as a write would fail.
-    pub fn begin(&mut self, next: Sequence, now: Micros) -> Result<(), WriteError> {
-        self.ceiling = self.ceiling.max(Sequence(next.0 + limits::SEQUENCE_BLOCK));
-        self.new_segment(self.options.segment_bytes, next, now).map(drop)
+    pub fn begin(&mut self, next: Sequence, latest: Micros) -> Result<(), WriteError> {
+        let ceiling = self.ceiling.max(Sequence(next.0 + limits::SEQUENCE_BLOCK));
+        self.new_segment(self.options.segment_bytes, next, ceiling, latest).map(drop)
     }
 
     /// Removes the oldest segments that are past their age or over the size, as far as every
@@ -258,35 +307,50 @@ impl Log {
     /// # Errors
     /// As the file system says; what is left is consistent.
     pub fn retire(&self, lowest_cursor: Sequence, now: Micros) -> io::Result<usize> {
-        let age = i64::try_from(self.options.retain_age.as_micros()).unwrap_or(i64::MAX);
         let mut removed = 0;
-        loop {
-            let oldest = {
-                let segments = self.segments.read();
-                let [oldest, next, ..] = segments.as_slice() else { break };
-                let expired = next.header.created.get() < now.get().saturating_sub(age);
-                let needed = next.header.base.previous() > lowest_cursor;
-                let bytes: u64 = segments.iter().map(|segment| segment.length()).sum();
-                if needed || !(expired || bytes > self.options.retain_bytes) {
-                    break;
-                }
-                Arc::clone(oldest)
-            };
-            self.storage.remove(&oldest.header.file_name())?;
+        while let Some(oldest) = self.retirable(lowest_cursor, now) {
+            match self.storage.remove(&oldest.header.file_name()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             self.segments.write().remove(0);
-            removed += 1;
-        }
-        if removed > 0 {
+            // One by one, so that no power loss can leave a gap between segments.
             self.storage.sync_directory()?;
+            removed += 1;
         }
         Ok(removed)
     }
 
-    /// Seals the active segment: nothing is left to repair at the next start.
+    fn retirable(&self, lowest_cursor: Sequence, now: Micros) -> Option<Arc<Segment>> {
+        let age = i64::try_from(self.options.retain_age.as_micros()).unwrap_or(i64::MAX);
+        let bytes = self.options.maximum_bytes.saturating_sub(self.options.segment_bytes);
+        let segments = self.segments.read();
+        let [oldest, next, ..] = segments.as_slice() else { return None };
+        let expired = next.header.created.get() < now.get().saturating_sub(age);
+        let oversized =
+            || segments.iter().map(|segment| segment.length()).sum::<u64>() > bytes.min(self.options.retain_bytes);
+        (next.header.previous <= lowest_cursor && (expired || oversized())).then(|| Arc::clone(oldest))
+    }
+
+    /// Vouches for everything written, so that a start can tell later damage from a torn end,
+    /// and seals the active segment. To be called once all is synced.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn close(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self, latest: Micros) -> io::Result<()> {
+        if let Some(active) = self.active.clone().filter(|active| active.length() > SEGMENT_HEADER_BYTES) {
+            let mark = Record::Mark { ceiling: self.ceiling, durable: self.written };
+            self.start_buffer(mark, self.written, latest);
+            match active.append(&self.buffer) {
+                Err(error) if !is_full(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        self.close()
+    }
+
+    /// Seals the active segment. Also the only one that could hold anything unsynced.
+    fn close(&mut self) -> io::Result<()> {
         self.active.take().map_or(Ok(()), |active| active.seal(active.length()))
     }
 }
@@ -302,8 +366,4 @@ pub fn position_within(segments: &Segments, bytes: u64) -> Sequence {
     };
     let oldest = segments.iter().rev().take_while(within).last().or(segments.last());
     oldest.map_or(Sequence::ZERO, |segment| segment.header.base.previous())
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

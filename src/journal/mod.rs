@@ -8,8 +8,9 @@
 //! may be gone after a crash; sequences may have holes; [`Outcome::Refused`] batches leave none
 //! of their records behind.
 //!
-//! Data flows `appender` (numbers, watermarks, memory tail) → `committer` (one thread, group
-//! commit) → `log` (segments) → `reader`. `record` has the format, `recovery` the start.
+//! Data flows `appender` (numbers, `watermark`s, memory `tail`) → `committer` (one thread, group
+//! commit) → `log` (segments) → `reader`. `record` has the format, `recovery` the start;
+//! docs/decisions/0003-journal.md has the reasons.
 
 mod appender;
 mod batch;
@@ -20,10 +21,15 @@ mod reader;
 mod record;
 mod recovery;
 mod segment;
+mod segment_header;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod storage;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 use std::{
     io,
@@ -40,10 +46,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use appender::{AppendError, MemoryBudget, Watermark};
+pub use appender::{AppendError, MemoryBudget};
 pub use batch::{Batch, BatchBuilder, Outcome, OwnedRecord};
 pub use cursor::Cursor;
-use log::WriteError;
 pub use log::{LogOptions, OpenError};
 pub use reader::{ReadError, Reader, Slice, Step};
 pub use record::Record;
@@ -51,6 +56,7 @@ pub use recovery::Recovery;
 pub use segment::Damage;
 pub use state::{Checkpoint, StateError, StateStore};
 pub use storage::{Clock, Directory, SegmentFile, Storage, SystemClock};
+pub use watermark::Watermark;
 
 use crate::{
     limits,
@@ -90,7 +96,8 @@ impl JournalOptions {
     }
 }
 
-/// A journal that is open. Cheap to clone; closes with [`Journal::close`].
+/// A journal that is open. Cheap to clone; closed by [`Journal::close`], or, if that was not
+/// called, when the last clone is dropped, which then blocks as long.
 #[derive(Clone)]
 pub struct Journal {
     id: Uuid,
@@ -98,7 +105,29 @@ pub struct Journal {
     segments: log::Segments,
     cursors: Arc<cursor::Cursors>,
     bytes: Arc<AtomicU64>,
-    committer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    committer: Arc<CommitterThread>,
+}
+
+struct CommitterThread {
+    shared: Arc<appender::Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl CommitterThread {
+    fn close(&self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's committer panicked");
+        }
+    }
+}
+
+impl Drop for CommitterThread {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Journal {
@@ -107,7 +136,8 @@ impl Journal {
     /// # Errors
     /// [`OpenError`]
     pub fn open(directory: &Path, options: JournalOptions) -> Result<(Self, Recovery), OpenError> {
-        let storage = Directory::open(directory).map_err(|source| OpenError::Io { action: "open a file", source })?;
+        let storage =
+            Directory::open(directory).map_err(|source| OpenError::Io { action: "open the directory", source })?;
         Self::open_on(Arc::new(storage), Arc::new(SystemClock), options)
     }
 
@@ -120,38 +150,36 @@ impl Journal {
         clock: Arc<dyn Clock>,
         options: JournalOptions,
     ) -> Result<(Self, Recovery), OpenError> {
+        let (journal, committer, recovery) = Self::prepare(storage, clock, options)?;
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || committer.run())
+            .map_err(|source| OpenError::Io { action: "start the committer", source })?;
+        *journal.committer.thread.lock() = Some(thread);
+        Ok((journal, recovery))
+    }
+
+    /// A journal whose committer is still to be run.
+    fn prepare(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: JournalOptions,
+    ) -> Result<(Self, committer::Committer, Recovery), OpenError> {
         let (log, recovery) = log::Log::open(storage, options.log)?;
-        let shared = Arc::new(appender::Shared::new(recovery.next, options.memory, Arc::clone(&clock)));
-        let mut journal = Self {
+        let start = appender::Start { next: recovery.next, latest: recovery.latest, salt: recovery.salt };
+        let shared = Arc::new(appender::Shared::new(start, options.memory, Arc::clone(&clock)));
+        let journal = Self {
             id: recovery.journal,
             shared: Arc::clone(&shared),
             segments: log.segments(),
             cursors: Arc::default(),
             bytes: Arc::default(),
-            committer: Arc::default(),
+            committer: Arc::new(CommitterThread { shared: Arc::clone(&shared), thread: Mutex::default() }),
         };
-        let mut committer = committer::Committer {
-            log,
-            shared,
-            cursors: Arc::clone(&journal.cursors),
-            clock,
-            sync_interval: options.sync_interval,
-            bytes: Arc::clone(&journal.bytes),
-        };
-        let full = match committer.begin() {
-            Ok(()) => false,
-            Err(WriteError::Full(reason)) => {
-                tracing::error!(reason, "the journal is full at start: nothing is accepted until there is room");
-                true
-            }
-            Err(WriteError::Io(source)) => return Err(OpenError::Io { action: "start a segment", source }),
-        };
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || committer.run(full))
-            .map_err(|source| OpenError::Io { action: "start the committer", source })?;
-        journal.committer = Arc::new(Mutex::new(Some(thread)));
-        Ok((journal, recovery))
+        let (cursors, bytes) = (Arc::clone(&journal.cursors), Arc::clone(&journal.bytes));
+        let committer = committer::Committer::begin(log, shared, cursors, clock, options.sync_interval, bytes)
+            .map_err(|source| OpenError::Io { action: "start a segment", source })?;
+        Ok((journal, committer, recovery))
     }
 
     /// The journal's random identity, made with its first segment.
@@ -166,8 +194,8 @@ impl Journal {
         Epoch((self.id.as_u128() >> 96) as u32)
     }
 
-    /// Appends records in order; they get dense sequences. Waits while too much is unwritten.
-    /// `signal` rings once the batch's [`Outcome`] is known. Cancel safe: nothing is appended
+    /// Appends records in order, at most [`limits::SEQUENCE_BLOCK`] / 2 of them; they get dense
+    /// sequences. Waits while too much is unwritten. `signal` rings once the batch's [`Outcome`] is known. Cancel safe: nothing is appended
     /// unless this returns.
     ///
     /// # Errors
@@ -202,14 +230,14 @@ impl Journal {
         self.shared.watch(watermark)
     }
 
-    /// The oldest sequence that can still be read.
+    /// The oldest record that can still be read, or the next to come: a reader after its
+    /// predecessor, or after anything above, misses nothing.
     #[must_use]
     pub fn oldest(&self) -> Sequence {
-        reader::oldest(&self.segments, &self.shared)
+        reader::oldest(&self.segments)
     }
 
-    /// A position close before the first record received at `time` or later. Blocks on a
-    /// segment's first use.
+    /// A position close before the first record received at `time` or later. Reads from disk.
     ///
     /// # Errors
     /// As the file system says.
@@ -232,10 +260,17 @@ impl Journal {
         log::position_within(&self.segments, bytes)
     }
 
-    /// Registers a consumer whose records must be kept.
+    /// Registers a consumer whose records must be kept. See [`Journal::start_retention`].
     #[must_use]
     pub fn register_cursor(&self, name: &'static str, position: Sequence) -> Cursor {
         self.cursors.register(name, position)
+    }
+
+    /// Lets old segments be removed from now on. To be called once every consumer has
+    /// registered its cursor: until then, nothing is removed, because a start may have to wait
+    /// for a database to learn how far it has come.
+    pub fn start_retention(&self) {
+        self.cursors.set_complete();
     }
 
     /// Every cursor's name and position.
@@ -252,11 +287,6 @@ impl Journal {
 
     /// Accepts nothing more, commits what was appended, and seals the log. Blocks until done.
     pub fn close(&self) {
-        self.shared.close();
-        if let Some(thread) = self.committer.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's committer panicked");
-        }
+        self.committer.close();
     }
 }

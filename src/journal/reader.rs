@@ -8,11 +8,14 @@ use std::{io, sync::Arc};
 use tokio::sync::watch;
 
 use super::{
-    appender::{Shared, TailRead, Watermark},
+    appender::Shared,
     batch::Batch,
     log::Segments,
     record::Record,
-    segment::{Damage, SEGMENT_HEADER_BYTES, Segment, SegmentRead},
+    segment::{Damage, Segment, SegmentRead},
+    segment_header::SEGMENT_HEADER_BYTES,
+    tail::TailRead,
+    watermark::Watermark,
 };
 use crate::types::{Micros, Sequence};
 
@@ -25,9 +28,27 @@ pub enum ReadError {
     /// Records are lost. The reader stands behind the damage: the next call goes on there.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// Retention has removed records that this reader had not reached; it held no cursor. The
+    /// next call goes on with the oldest that is kept. Never said to a reader at
+    /// [`Sequence::ZERO`], which stands for "whatever there is".
+    #[error("records after {after} and before {before} are not kept any more")]
+    Retired {
+        /// The last record that the reader has passed.
+        after: Sequence,
+        /// The first that may still be there.
+        before: Sequence,
+    },
     /// The thread that reads was cancelled: the runtime is shutting down.
     #[error("reading was cancelled")]
     Cancelled,
+}
+
+impl ReadError {
+    /// Whether records are lost, and the reader stands behind them: the next call goes on there.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Retired { .. })
+    }
 }
 
 /// The part of a batch behind one sequence.
@@ -133,12 +154,13 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]
     pub fn read_disk(&mut self) -> Result<Option<Slice>, ReadError> {
-        // Two statements: whoever moves the watermark holds the front's mutex, so a borrow of the
-        // watermark must never be held while taking that mutex.
         let visible = *self.watch.borrow();
         let limit = visible.min(self.shared.on_disk());
-        loop {
-            let Some(place) = self.take_place()? else { return Ok(None) };
+        while self.position < limit {
+            let Some(place) = self.take_place()? else {
+                self.position = limit;
+                break;
+            };
             match place.segment.read(place.offset, self.position, limit)? {
                 SegmentRead::Records(batch, end) => {
                     let slice = Slice { after: self.position, batch: Arc::new(batch) };
@@ -146,20 +168,18 @@ impl Reader {
                     self.place = Some(Place { offset: end, ..place });
                     return Ok(Some(slice));
                 }
-                SegmentRead::End => match self.segment_behind(&place.segment) {
-                    Some(next) if next.header.base <= limit => {
-                        self.position = self.position.max(next.header.base.previous());
-                        self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
-                    }
-                    _ => {
-                        // What is missing up to here was never written, or refused.
-                        self.position = self.position.max(limit);
-                        return Ok(None);
-                    }
-                },
-                SegmentRead::Damaged { offset, resume } => return Err(self.pass_damage(place, offset, resume).into()),
+                SegmentRead::End => self.pass_end(&place.segment, None, limit)?,
+                SegmentRead::Damaged { offset, resume: None } => {
+                    self.pass_end(&place.segment, Some(offset), limit)?;
+                }
+                SegmentRead::Damaged { offset, resume: Some((resume, before)) } => {
+                    let segment = Arc::clone(&place.segment);
+                    self.place = Some(Place { offset: resume, ..place });
+                    self.pass(before, || damage(&segment, offset))?;
+                }
             }
         }
+        Ok(None)
     }
 
     /// The next records, from wherever they are; waits for them. Cancel safe.
@@ -211,10 +231,10 @@ impl Reader {
         result
     }
 
-    /// The oldest record that can be read, or the next to come when there is none.
+    /// As [`Journal::oldest`](super::Journal::oldest).
     #[must_use]
     pub fn oldest(&self) -> Sequence {
-        oldest(&self.segments, &self.shared)
+        oldest(&self.segments)
     }
 
     fn take_place(&mut self) -> Result<Option<Place>, ReadError> {
@@ -229,7 +249,14 @@ impl Reader {
                 None => return Ok(None),
             }
         };
-        let offset = segment.seek(self.position)?;
+        if self.position == Sequence::ZERO {
+            self.position = segment.header.previous;
+        }
+        if self.position < segment.header.previous {
+            return Err(self.pass_retired(&segment));
+        }
+        let after = self.position;
+        let (offset, _) = segment.seek(|header| header.sequence <= after)?;
         Ok(Some(Place { segment, offset }))
     }
 
@@ -239,30 +266,57 @@ impl Reader {
         segments.get(at).map(Arc::clone)
     }
 
-    /// Moves behind damage and describes it.
-    fn pass_damage(&mut self, place: Place, offset: u64, resume: Option<(u64, Sequence)>) -> Damage {
-        let segment = place.segment.header.file_name();
-        let after = self.position;
-        let before = match resume {
-            Some((offset, sequence)) => {
-                self.place = Some(Place { offset, ..place });
-                sequence
-            }
-            None => self.segment_behind(&place.segment).map_or(self.position.next(), |next| {
-                let base = next.header.base;
-                self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
-                base
-            }),
+    /// Moves on from the last readable record of a segment, behind which there may be damage.
+    fn pass_end(&mut self, segment: &Arc<Segment>, damaged_at: Option<u64>, limit: Sequence) -> Result<(), ReadError> {
+        let next = self.segment_behind(segment).filter(|next| next.header.base <= limit);
+        let Some(next) = next else {
+            // Numbers that are missing up to here were never used, or refused, if not damaged.
+            let before = if damaged_at.is_some() { limit.next() } else { self.position.next() };
+            let result = self.pass(before, || damage(segment, damaged_at.unwrap_or_default()));
+            self.position = limit;
+            return result;
         };
-        self.position = before.previous();
-        Damage { segment, offset, after, before }
+        let base = next.header.base;
+        if self.position >= next.header.previous {
+            self.position = self.position.max(base.previous());
+            self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
+            return Ok(());
+        }
+        if self.segments.read().first().is_some_and(|first| first.header.base > segment.header.base) {
+            return Err(self.pass_retired(&next));
+        }
+        self.place = Some(Place { segment: next, offset: SEGMENT_HEADER_BYTES });
+        self.pass(base, || damage(segment, damaged_at.unwrap_or_else(|| segment.length())))
+    }
+
+    /// Moves to just before `before`, and says what is lost in between, if anything is.
+    fn pass(&mut self, before: Sequence, damage: impl FnOnce() -> (String, u64)) -> Result<(), ReadError> {
+        let after = self.position;
+        self.position = after.max(before.previous());
+        if self.position == after {
+            return Ok(());
+        }
+        let (segment, offset) = damage();
+        Err(Damage { segment, offset, after, before }.into())
+    }
+
+    /// Moves to the start of what is kept.
+    fn pass_retired(&mut self, oldest: &Arc<Segment>) -> ReadError {
+        let (after, before) = (self.position, oldest.header.previous.next());
+        self.position = oldest.header.base.previous();
+        self.place = Some(Place { segment: Arc::clone(oldest), offset: SEGMENT_HEADER_BYTES });
+        ReadError::Retired { after, before }
     }
 }
 
-/// The oldest record that can be read, or the next to come when there is none.
-pub(super) fn oldest(segments: &Segments, shared: &Shared) -> Sequence {
-    let first = segments.read().first().map(|segment| segment.header.base);
-    first.or_else(|| shared.tail_first()).unwrap_or_else(|| shared.watermark(Watermark::Appended).next())
+fn damage(segment: &Segment, offset: u64) -> (String, u64) {
+    (segment.header.file_name(), offset)
+}
+
+/// The oldest record that can be read, or the next to come when there is none. No record that
+/// was ever written and is gone lies at or above it.
+pub(super) fn oldest(segments: &Segments) -> Sequence {
+    segments.read().first().map_or(Sequence::ZERO, |segment| segment.header.previous).next()
 }
 
 /// The nearest records below `before`, in order; none when there are none. Some of a batch may
@@ -299,8 +353,10 @@ pub(super) fn read_before(
 pub(super) fn position_at(segments: &Segments, time: Micros) -> io::Result<Sequence> {
     let segment = {
         let segments = segments.read();
-        let behind = segments.partition_point(|segment| segment.header.created <= time);
+        let behind = segments.partition_point(|segment| segment.header.created < time);
         segments.get(behind.saturating_sub(1)).map(Arc::clone)
     };
-    segment.map_or(Ok(Sequence::ZERO), |segment| Ok(segment.seek_time(time)?.previous()))
+    let Some(segment) = segment else { return Ok(Sequence::ZERO) };
+    let (_, before) = segment.seek(|header| header.received < time)?;
+    Ok(before.map_or(segment.header.base, |header| header.sequence).previous())
 }

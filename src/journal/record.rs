@@ -11,10 +11,12 @@
 //! | 24 | format version, 1 |
 //! | 25 | kind |
 //! | 26..28 | flags: for a publication, QoS in bits 0–1, retain in bit 2, guaranteed in bit 3 |
-//! | 28..32 | CRC-32C of bytes 0..28 |
+//! | 28..32 | CRC-32C of the journal's [`Salt`] and bytes 0..28 |
 //!
 //! - The body is checksummed by the connection that encodes it; sequence and time are known
 //!   only under the append lock, so the header has a checksum of its own, over 28 bytes.
+//! - The salt is random and told to nobody. A search for the next header, in a seek or behind
+//!   damage, runs through payloads, and a publisher could otherwise plant records in them.
 //! - A header of zeros ends a segment: preallocated space that was never written.
 //! - Kinds and versions unknown to a reader are an error, never skipped: an older binary must
 //!   not act on half of the truth.
@@ -24,7 +26,8 @@
 //! properties, payload. *Release*, *session kept* and *session dropped* are a u32 (packet
 //! identifier, session expiry in seconds, 0), then the client id. A *mark* is two u64: the ceiling
 //! below which sequences may be assigned, and the durable watermark. The committer puts one in
-//! front of every write, with the sequence of the record before it.
+//! front of every write, with the sequence before that of the first record in it, and one at the
+//! end of a journal that is closed.
 
 use crate::types::{Micros, Publication, PublishProperties, Qos, Sequence};
 
@@ -46,6 +49,10 @@ const FLAG_GUARANTEED: u16 = 1 << 3;
 const QOS_BITS: u16 = 0b11;
 
 const PUBLICATION_FIXED_BYTES: usize = 12;
+
+/// What every header checksum of a journal starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salt(pub u32);
 
 /// One record, borrowed from the batch it lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,17 +141,17 @@ pub enum RecordError {
 }
 
 impl Header {
-    /// Reads a header and verifies its checksum.
+    /// Reads a header, and verifies its checksum where there is a salt.
     ///
     /// # Errors
     /// [`RecordError`]; `Unwritten` only when all of the header is zero.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub fn decode(bytes: &[u8], verify: Option<Salt>) -> Result<Self, RecordError> {
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(RecordError::Short)?;
         if header.iter().all(|&byte| byte == 0) {
             return Err(RecordError::Unwritten);
         }
         let (covered, checksum) = header.split_at(28);
-        if crc32c::crc32c(covered) != le_u32(checksum, 0) {
+        if verify.is_some_and(|salt| header_checksum(covered, salt) != le_u32(checksum, 0)) {
             return Err(RecordError::Damaged);
         }
         let (version, kind) = (header[24], header[25]);
@@ -165,6 +172,18 @@ impl Header {
         })
     }
 
+    /// Whether the record is a mark.
+    #[must_use]
+    pub const fn is_mark(&self) -> bool {
+        self.kind == KIND_MARK
+    }
+
+    /// Its sequence; for a mark, that of the record behind it.
+    #[must_use]
+    pub const fn record_sequence(&self) -> Sequence {
+        if self.is_mark() { self.sequence.next() } else { self.sequence }
+    }
+
     /// Bytes of header and body together.
     #[must_use]
     pub const fn record_bytes(&self) -> usize {
@@ -172,15 +191,29 @@ impl Header {
     }
 }
 
-/// Reads the record at the start of `bytes`, with its length in bytes. `verify_body` is for
-/// bytes from disk; those in memory were checksummed by this process.
+/// Where the first valid header in `bytes` starts, at any offset.
+pub fn find_header(bytes: &[u8], salt: Salt) -> Option<(usize, Header)> {
+    bytes.windows(HEADER_BYTES).enumerate().find_map(|(at, window)| {
+        // Spares nearly all windows their checksum.
+        let plausible = window[24] == VERSION
+            && (KIND_PUBLICATION..=KIND_MARK).contains(&window[25])
+            && le_u16(window, 26) <= QOS_BITS | FLAG_RETAIN | FLAG_GUARANTEED;
+        if !plausible {
+            return None;
+        }
+        Some((at, Header::decode(window, Some(salt)).ok()?))
+    })
+}
+
+/// Reads the record at the start of `bytes`. A salt to verify both checksums with is for bytes
+/// from disk; those in memory were sealed or verified by this process.
 ///
 /// # Errors
 /// [`RecordError`]
-pub fn decode(bytes: &[u8], verify_body: bool) -> Result<(Header, Record<'_>), RecordError> {
-    let header = Header::decode(bytes)?;
+pub fn decode(bytes: &[u8], verify: Option<Salt>) -> Result<(Header, Record<'_>), RecordError> {
+    let header = Header::decode(bytes, verify)?;
     let body = bytes.get(HEADER_BYTES..header.record_bytes()).ok_or(RecordError::Short)?;
-    if verify_body && crc32c::crc32c(body) != header.body_checksum {
+    if verify.is_some() && crc32c::crc32c(body) != header.body_checksum {
         return Err(RecordError::Damaged);
     }
     Ok((header, decode_body(&header, body).ok_or(RecordError::Damaged)?))
@@ -267,11 +300,15 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
 ///
 /// # Panics
 /// Never, for bytes that [`encode`] wrote.
-pub fn seal(record: &mut [u8], sequence: Sequence, received: Micros) {
+pub fn seal(record: &mut [u8], sequence: Sequence, received: Micros, salt: Salt) {
     record[8..16].copy_from_slice(&sequence.0.to_le_bytes());
     record[16..24].copy_from_slice(&received.get().to_le_bytes());
-    let checksum = crc32c::crc32c(&record[..28]);
+    let checksum = header_checksum(&record[..28], salt);
     record[28..32].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn header_checksum(covered: &[u8], salt: Salt) -> u32 {
+    crc32c::crc32c_append(salt.0, covered)
 }
 
 const fn publication_flags(publication: &Publication<'_>) -> u16 {
@@ -321,6 +358,8 @@ fn le_u64(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
+    const SALT: Salt = Salt(0xdead_beef);
+
     fn publication() -> Publication<'static> {
         Publication {
             sequence: Sequence(7),
@@ -338,7 +377,7 @@ mod tests {
     fn sealed(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
-        seal(&mut bytes, Sequence(7), Micros::saturating(1_700_000_000_000_000));
+        seal(&mut bytes, Sequence(7), Micros::saturating(1_700_000_000_000_000), SALT);
         bytes
     }
 
@@ -352,7 +391,7 @@ mod tests {
             Record::Mark { ceiling: Sequence(1 << 40), durable: Sequence(6) },
         ] {
             let bytes = sealed(&record);
-            let (header, decoded) = decode(&bytes, true).unwrap();
+            let (header, decoded) = decode(&bytes, Some(SALT)).unwrap();
             assert_eq!(decoded, record);
             assert_eq!((header.sequence, header.record_bytes()), (Sequence(7), bytes.len()));
         }
@@ -364,16 +403,25 @@ mod tests {
         for at in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[at / 8] ^= 1 << (at % 8);
-            assert!(decode(&damaged, true).is_err(), "bit {at}");
+            assert!(decode(&damaged, Some(SALT)).is_err(), "bit {at}");
         }
+    }
+
+    #[test]
+    fn a_record_of_another_journal_is_none() {
+        let bytes = sealed(&Record::SessionDropped { client_id: "pump-7" });
+        assert_eq!(decode(&bytes, Some(Salt(7))).unwrap_err(), RecordError::Damaged);
+        let planted = [&[1; 100], bytes.as_slice()].concat();
+        assert_eq!(find_header(&planted, Salt(7)), None);
+        assert_eq!(find_header(&planted, SALT).unwrap().0, 100);
     }
 
     #[test]
     fn a_cut_is_noticed_at_every_byte() {
         let bytes = sealed(&Record::Release { client_id: "pump-7", packet_id: 9 });
         for length in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..length], true).unwrap_err(), RecordError::Short);
+            assert_eq!(decode(&bytes[..length], Some(SALT)).unwrap_err(), RecordError::Short);
         }
-        assert_eq!(decode(&[0; 64], true).unwrap_err(), RecordError::Unwritten);
+        assert_eq!(decode(&[0; 64], Some(SALT)).unwrap_err(), RecordError::Unwritten);
     }
 }

@@ -3,7 +3,8 @@
 //! Only the newest segment can have a torn end. It is cut at the last whole record and sealed;
 //! writing goes on in a new segment. Whether unreadable bytes are a torn end or damage is told
 //! by the marks behind them: a mark that says "durable up to here" about the hole means that
-//! the hole was whole once. Damage is reported and left in place, never cut.
+//! the hole was whole once. Damage is reported and left in place, never cut. Older segments are
+//! not looked at beyond their headers: a reader finds what is wrong in them when it gets there.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,11 +12,14 @@ use uuid::Uuid;
 
 use super::{
     log::OpenError,
-    record::{Record, RecordError},
-    segment::{Damage, SEGMENT_HEADER_BYTES, Segment},
-    storage::Storage,
+    record::{Header, Record, RecordError, Salt},
+    segment::{Damage, Segment},
+    segment_header::SEGMENT_HEADER_BYTES,
+    storage::{Storage, is_full},
 };
-use crate::types::Sequence;
+use crate::types::{Micros, Sequence};
+
+const READ: &str = "read a segment";
 
 /// What a start found.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Recovery {
     pub next: Sequence,
     /// The last whole record.
     pub last: Sequence,
+    /// No record is younger.
+    pub latest: Micros,
     /// Bytes that were cut off the end.
     pub torn_bytes: u64,
     /// Unreadable bytes in the newest segment that had been durable.
@@ -34,6 +40,8 @@ pub struct Recovery {
     pub segments: usize,
     /// Time it took.
     pub duration: std::time::Duration,
+    /// What header checksums start from.
+    pub(super) salt: Salt,
 }
 
 const fn io(action: &'static str) -> impl Fn(std::io::Error) -> OpenError {
@@ -49,8 +57,10 @@ pub fn recover(storage: &dyn Storage) -> Result<(Vec<Arc<Segment>>, Recovery), O
     let segments = open_segments(storage)?;
     let mut recovery = Recovery {
         journal: segments.first().map_or_else(Uuid::new_v4, |segment| segment.header.journal),
+        salt: segments.first().map_or_else(|| Salt(Uuid::new_v4().as_fields().0), |segment| segment.header.salt),
         next: Sequence(1),
         last: Sequence::ZERO,
+        latest: Micros::MIN,
         torn_bytes: 0,
         damage: Vec::new(),
         segments: segments.len(),
@@ -68,16 +78,18 @@ fn open_segments(storage: &dyn Storage) -> Result<Vec<Segment>, OpenError> {
     names.retain(|name| name.ends_with(".journal"));
     names.sort_unstable();
     let mut segments: Vec<Segment> = Vec::new();
-    for (at, name) in names.iter().enumerate() {
+    for name in &names {
         let file = storage.open(name).map_err(io("open a segment"))?;
-        match Segment::open(file).map_err(io("read a segment"))? {
+        match Segment::open(file).map_err(io(READ))? {
             Some(segment) if segments.first().is_some_and(|first| first.header.journal != segment.header.journal) => {
                 return Err(OpenError::Mixed { file: name.clone() });
             }
-            Some(segment) => segments.push(segment),
-            // The header is synced before any record is written, so a last file without one,
-            // too short to hold any record's worth of bytes, never held anything.
-            None if at + 1 == names.len() && never_used(storage, name)? => {
+            Some(segment) if segment.header.file_name() == *name => segments.push(segment),
+            Some(_) => return Err(OpenError::Foreign { file: name.clone() }),
+            // The header is synced before any record is written: without one, and with nothing
+            // behind it, this never held anything. Were it otherwise, the next segment would
+            // know what came before it.
+            None if never_used(storage, name)? => {
                 storage.remove(name).map_err(io("remove an unfinished segment"))?;
                 storage.sync_directory().map_err(io("sync"))?;
             }
@@ -93,7 +105,7 @@ fn never_used(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
     let mut buffer = vec![0; 64 << 10];
     let mut offset = SEGMENT_HEADER_BYTES;
     loop {
-        let read = file.read_at(&mut buffer, offset).map_err(io("read a segment"))?;
+        let read = file.read_at(&mut buffer, offset).map_err(io(READ))?;
         if buffer.iter().take(read).any(|&byte| byte != 0) {
             return Ok(false);
         }
@@ -104,69 +116,83 @@ fn never_used(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
     }
 }
 
-/// A stretch of unreadable bytes in the newest segment.
+/// What a scan of the newest segment has found so far.
+struct Findings {
+    ceiling: Sequence,
+    /// What marks vouch for.
+    synced: Sequence,
+    last: Sequence,
+    latest: Micros,
+}
+
+/// A stretch of unreadable bytes.
 struct Hole {
     offset: u64,
+    /// The sequence before it, by records and marks.
     after: Sequence,
     before: Sequence,
+    /// The last record before it, and its time.
+    last: (Sequence, Micros),
 }
 
 fn recover_newest(segment: &Segment, recovery: &mut Recovery) -> Result<(), OpenError> {
-    let mut ceiling = segment.header.ceiling;
-    let (mut offset, mut last) = (SEGMENT_HEADER_BYTES, segment.header.base.previous());
-    let (mut synced, mut holes) = (Sequence::ZERO, Vec::new());
-    let mut end;
+    let file = || segment.header.file_name();
+    let header = &segment.header;
+    let mut found =
+        Findings { ceiling: header.ceiling, synced: Sequence::ZERO, last: header.previous, latest: header.created };
+    let (mut offset, mut after) = (SEGMENT_HEADER_BYTES, header.base.previous());
+    let mut holes = Vec::new();
     loop {
-        let scanned = segment
-            .scan(offset, &mut last, |record| {
-                if let Record::Mark { ceiling: reserved, durable } = record {
-                    ceiling = ceiling.max(*reserved);
-                    synced = synced.max(*durable);
-                }
-            })
-            .map_err(io("read the newest segment"))?;
-        end = scanned.end;
+        let scanned = segment.scan(offset, &mut after, |header, record| found.add(header, record)).map_err(io(READ))?;
+        let hole = |before| Hole { offset: scanned.end, after, before, last: (found.last, found.latest) };
         match scanned.stop {
-            None => break,
-            Some(error @ RecordError::Unknown { .. }) => {
-                return Err(OpenError::Newer { file: segment.header.file_name(), error });
-            }
+            Some(error @ RecordError::Unknown { .. }) => return Err(OpenError::Newer { file: file(), error }),
             Some(_) => {}
+            None => {
+                holes.push(hole(after));
+                break;
+            }
         }
-        let Some((resume, before)) = segment.resume_behind(end, last).map_err(io("read the newest segment"))? else {
+        let Some((resume, before)) = segment.resume_behind(scanned.end, after).map_err(io(READ))? else {
+            holes.push(hole(after));
             break;
         };
-        holes.push(Hole { offset: end, after: last, before });
+        holes.push(hole(before));
         offset = resume;
     }
-    cut_torn_end(segment, holes, synced, &mut end, &mut last, recovery);
-    recovery.torn_bytes = segment.written_behind(end).map_err(io("read the newest segment"))?;
-    segment.seal(end).map_err(io("seal the newest segment"))?;
-    recovery.last = last;
-    recovery.next = last.next().max(ceiling);
-    Ok(())
+    // The last hole is the unwritten space behind everything.
+    let torn = holes.iter().position(|hole| hole.after >= found.synced).unwrap_or(holes.len() - 1);
+    let damage = |hole: &Hole| Damage { segment: file(), offset: hole.offset, after: hole.after, before: hole.before };
+    recovery.damage = holes.iter().take(torn).map(damage).collect();
+    let end = &holes[torn];
+    (recovery.last, recovery.latest) = end.last;
+    recovery.next = end.after.next().max(found.ceiling);
+    recovery.torn_bytes = segment.written_behind(end.offset).map_err(io(READ))?;
+    repair(segment, end.offset, found.synced, end.after)
 }
 
-/// Splits holes into damage (a later mark vouches for what was there) and the torn end, which
-/// starts at the first hole that nothing vouches for.
-fn cut_torn_end(
-    segment: &Segment,
-    holes: Vec<Hole>,
-    synced: Sequence,
-    end: &mut u64,
-    last: &mut Sequence,
-    recovery: &mut Recovery,
-) {
-    for hole in holes {
-        if hole.after >= synced {
-            (*end, *last) = (hole.offset, hole.after);
-            return;
+/// Cuts the torn end off, and makes durable what no mark vouches for.
+fn repair(segment: &Segment, end: u64, synced: Sequence, last: Sequence) -> Result<(), OpenError> {
+    segment.seal(end).map_err(io("seal the newest segment"))?;
+    if synced >= last {
+        return Ok(());
+    }
+    let rewritten = segment.seek(|header| header.sequence <= synced).and_then(|(from, _)| segment.rewrite(from));
+    match rewritten {
+        // On a file system that copies on write: these bytes then stay as sure as they were.
+        Err(error) if is_full(&error) => Ok(()),
+        result => result.map_err(io("write the newest segment")),
+    }
+}
+
+impl Findings {
+    fn add(&mut self, header: &Header, record: &Record<'_>) {
+        if let Record::Mark { ceiling, durable } = record {
+            self.ceiling = self.ceiling.max(*ceiling);
+            self.synced = self.synced.max(*durable);
+        } else {
+            self.last = header.sequence;
+            self.latest = self.latest.max(header.received);
         }
-        recovery.damage.push(Damage {
-            segment: segment.header.file_name(),
-            offset: hole.offset,
-            after: hole.after,
-            before: hole.before,
-        });
     }
 }

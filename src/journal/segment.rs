@@ -1,10 +1,12 @@
 //! One file of the log: a header, then records, then perhaps unwritten space.
 //!
-//! - Named `<base>.journal`, base in 20 digits, so that names sort like sequences. Every record
-//!   in it has a sequence of at least base, and less than the base of the next segment.
+//! - Every record in it has a sequence of at least the header's base, and less than the base of
+//!   the next segment. Within a segment they are dense.
 //! - Only the newest segment is written. It is sealed (cut to its length and synced) before
 //!   the next is made, so unwritten space in an older one is its end as well.
 //! - The header is synced, and the directory too, before the first record is written.
+//! - There is no index. A seek is a binary search over bytes: from any offset, the next header
+//!   is found by its salted checksum.
 
 use std::{
     io,
@@ -14,84 +16,22 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
-use uuid::Uuid;
-
 use super::{
     batch::{Batch, scan},
-    record::{HEADER_BYTES, Header, Record, RecordError},
+    record::{self, HEADER_BYTES, Header, Record, RecordError},
+    segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader},
     storage::SegmentFile,
 };
-use crate::types::{Micros, Sequence};
+use crate::types::Sequence;
 
-/// Length of a segment's header.
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
+/// Distance at which a seek is close enough: what is then read in vain at most.
+const SEEK_BYTES: u64 = 64 << 10;
 
-const MAGIC: &[u8; 8] = b"SYNAPJ01";
-
-/// Distance of index entries: what a seek reads in vain at most.
-const INDEX_STEP: u64 = 64 << 10;
+/// What one probe of a seek reads.
+const PROBE_BYTES: usize = 8 << 10;
 
 /// What one read from disk asks for.
 const READ_BYTES: usize = 256 << 10;
-
-/// The first 64 bytes of a segment: magic, journal id, base, creation time, ceiling, zeros,
-/// CRC-32C of the 60 bytes before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    /// Identity of the journal, the same in all its segments.
-    pub journal: Uuid,
-    /// No record here is below it.
-    pub base: Sequence,
-    /// When it was made: no record here is older, none in the segment before is younger.
-    pub created: Micros,
-    /// First sequence that was not reserved when it was made.
-    pub ceiling: Sequence,
-}
-
-impl SegmentHeader {
-    /// The file name.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        format!("{:020}.journal", self.base.0)
-    }
-
-    /// The bytes on disk.
-    #[must_use]
-    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        bytes[0..8].copy_from_slice(MAGIC);
-        bytes[8..24].copy_from_slice(self.journal.as_bytes());
-        bytes[24..32].copy_from_slice(&self.base.0.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.created.get().to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.ceiling.0.to_le_bytes());
-        let checksum = crc32c::crc32c(&bytes[..60]);
-        bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
-        bytes
-    }
-
-    /// Reads the bytes on disk; none when they are not a header.
-    #[must_use]
-    pub fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES as usize]) -> Option<Self> {
-        let field = |at: usize| bytes[at..].first_chunk::<8>().map(|field| u64::from_le_bytes(*field));
-        if !bytes.starts_with(MAGIC) || crc32c::crc32c(&bytes[..60]).to_le_bytes() != bytes[60..64] {
-            return None;
-        }
-        Some(Self {
-            journal: Uuid::from_slice(&bytes[8..24]).ok()?,
-            base: Sequence(field(24)?),
-            created: Micros::saturating(field(32)?.cast_signed()),
-            ceiling: Sequence(field(40)?),
-        })
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct IndexEntry {
-    sequence: Sequence,
-    received: Micros,
-    offset: u64,
-}
 
 /// A segment open for reading, and, if it is the newest, for writing by the committer.
 pub struct Segment {
@@ -99,17 +39,15 @@ pub struct Segment {
     pub header: SegmentHeader,
     file: Arc<dyn SegmentFile>,
     length: AtomicU64,
-    /// Missing for a segment found at start until the first seek into it.
-    index: Mutex<Option<Vec<IndexEntry>>>,
 }
 
-/// Unreadable bytes between two readable records.
+/// Records that are lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("segment {segment} is damaged at byte {offset}: records after {after} and before {before} are lost")]
 pub struct Damage {
     /// The file's name.
     pub segment: String,
-    /// Where the first unreadable record starts.
+    /// Where the first unreadable or missing record starts.
     pub offset: u64,
     /// The last readable record before it.
     pub after: Sequence,
@@ -148,7 +86,7 @@ impl Segment {
     pub fn create(header: SegmentHeader, file: Arc<dyn SegmentFile>) -> io::Result<Self> {
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
-        Ok(Self { header, file, length: AtomicU64::new(SEGMENT_HEADER_BYTES), index: Mutex::new(Some(Vec::new())) })
+        Ok(Self { header, file, length: AtomicU64::new(SEGMENT_HEADER_BYTES) })
     }
 
     /// Opens a segment found on disk; none when it has no valid header.
@@ -159,7 +97,7 @@ impl Segment {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         file.read_at(&mut bytes, 0)?;
         let length = AtomicU64::new(file.length()?);
-        Ok(SegmentHeader::decode(&bytes).map(|header| Self { header, file, length, index: Mutex::new(None) }))
+        Ok(SegmentHeader::decode(&bytes).map(|header| Self { header, file, length }))
     }
 
     /// Bytes of header and records.
@@ -167,16 +105,13 @@ impl Segment {
         self.length.load(Ordering::Acquire)
     }
 
-    /// Appends whole records; `entry` is the first of them. Committer only.
+    /// Appends whole records. Committer only.
     ///
     /// # Errors
     /// As the file system says; the segment then ends where it ended before.
-    pub fn append(&self, bytes: &[u8], first: Sequence, received: Micros) -> io::Result<()> {
+    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let offset = self.length();
         self.file.write_at(bytes, offset)?;
-        if let Some(index) = self.index.lock().as_mut() {
-            push_entry(index, IndexEntry { sequence: first, received, offset });
-        }
         self.length.store(offset + bytes.len() as u64, Ordering::Release);
         Ok(())
     }
@@ -200,23 +135,35 @@ impl Segment {
         Ok(())
     }
 
-    /// An offset at or before the first record with a sequence above `after`.
+    /// Writes the bytes from `offset` on once more and syncs. After a failed sync, bytes may be
+    /// in the page cache and not on disk although a second sync succeeds.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn seek(&self, after: Sequence) -> io::Result<u64> {
-        self.with_index(|index| offset_before(index, |entry| entry.sequence <= after))
+    pub fn rewrite(&self, mut offset: u64) -> io::Result<()> {
+        while offset < self.length() {
+            let bytes = self.bytes_at(offset, READ_BYTES)?;
+            self.file.write_at(&bytes, offset)?;
+            offset += bytes.len() as u64;
+        }
+        self.file.sync()
     }
 
-    /// The sequence of a record that is not younger than `time`, close to the first such.
+    /// The offset of a record with `is_before`, where there is one, close to the first record
+    /// without it. All with it come before all without.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn seek_time(&self, time: Micros) -> io::Result<Sequence> {
-        self.with_index(|index| {
-            let behind = index.partition_point(|entry| entry.received < time);
-            behind.checked_sub(1).and_then(|at| index.get(at)).map_or(self.header.base, |entry| entry.sequence)
-        })
+    pub fn seek(&self, is_before: impl Fn(&Header) -> bool) -> io::Result<(u64, Option<Header>)> {
+        let (mut found, mut end) = ((SEGMENT_HEADER_BYTES, None), self.length());
+        while end.saturating_sub(found.0) > SEEK_BYTES {
+            let middle = found.0 + (end - found.0) / 2;
+            match self.find_header(middle)? {
+                Some((offset, header)) if offset < end && is_before(&header) => found = (offset, Some(header)),
+                _ => end = middle,
+            }
+        }
+        Ok(found)
     }
 
     /// Reads whole records from `offset` on: those with a sequence above `after` and at most
@@ -228,60 +175,48 @@ impl Segment {
         let mut want = READ_BYTES;
         loop {
             let mut bytes = self.bytes_at(offset, want)?;
-            let mut offsets = Vec::new();
-            let (mut first, mut last, mut beyond) = (after, after, false);
-            let (end, stop) = scan(&bytes, |at, header, record| {
+            let (mut offsets, mut first) = (Vec::new(), None);
+            let (mut last, mut beyond) = (after, false);
+            let (end, stop) = scan(&bytes, self.header.salt, |at, header, _| {
                 beyond = header.sequence > limit;
-                if !beyond && header.sequence > last && !matches!(record, Record::Mark { .. }) {
-                    if offsets.is_empty() {
-                        first = header.sequence;
-                    }
+                if !beyond && header.sequence > last && !header.is_mark() {
+                    first.get_or_insert(*header);
                     last = header.sequence;
                     offsets.push(at as u32);
                 }
                 !beyond
             });
-            if !offsets.is_empty() {
+            if let Some(first) = first {
                 bytes.truncate(end);
                 return Ok(SegmentRead::Records(Batch::from_disk(bytes, offsets, first, last), offset + end as u64));
             }
             if beyond {
                 return Ok(SegmentRead::End);
             }
+            offset += end as u64;
+            let at_end = offset + (bytes.len() - end) as u64 >= self.length();
             match stop {
-                None if end == 0 => return Ok(SegmentRead::End),
-                None => offset += end as u64,
-                Some(RecordError::Short) if end > 0 => offset += end as u64,
-                Some(RecordError::Short) if offset + (bytes.len() as u64) < self.length() => {
-                    want = needed(&bytes, want)
-                }
-                Some(RecordError::Unwritten) if self.written_behind(offset + end as u64)? == 0 => {
-                    return Ok(SegmentRead::End);
-                }
-                Some(_) => {
-                    let offset = offset + end as u64;
-                    return Ok(SegmentRead::Damaged { offset, resume: self.resume_behind(offset, last)? });
-                }
+                None if at_end => return Ok(SegmentRead::End),
+                None => {}
+                Some(RecordError::Short) if !at_end => want = needed(bytes.get(end..).unwrap_or_default(), want),
+                Some(RecordError::Unwritten) if self.written_behind(offset)? == 0 => return Ok(SegmentRead::End),
+                Some(_) => return Ok(SegmentRead::Damaged { offset, resume: self.resume_behind(offset, last)? }),
             }
         }
     }
 
-    /// The nearest records with a sequence below `before`, in order: those of one stretch
-    /// between two index entries. None when the segment has none; true when some are lost.
+    /// The nearest records with a sequence below `before`, in order: up to some 64 KiB of them.
+    /// None when the segment has none; true when some are lost.
     ///
     /// # Errors
     /// As the file system says.
     pub fn read_before(&self, mut before: Sequence) -> io::Result<(Vec<Batch>, bool)> {
         let mut damaged = false;
         loop {
-            let entry = self.with_index(|index| {
-                let behind = index.partition_point(|entry| entry.sequence < before);
-                behind.checked_sub(1).and_then(|at| index.get(at)).copied()
-            })?;
-            let offset = entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset);
+            let (offset, start) = self.seek(|header| header.record_sequence() < before)?;
             let batches = self.read_stretch(offset, before.previous(), &mut damaged)?;
-            match entry {
-                Some(entry) if batches.is_empty() => before = entry.sequence,
+            match start {
+                Some(start) if batches.is_empty() => before = start.record_sequence(),
                 _ => return Ok((batches, damaged)),
             }
         }
@@ -308,33 +243,27 @@ impl Segment {
         }
     }
 
-    /// The next whole record behind damage that starts after the record `after`: its offset, and
-    /// the sequence below which records are lost.
+    /// The next whole record behind damage, with a sequence above `after`; for a mark, that of
+    /// the record behind it.
     ///
     /// # Errors
     /// As the file system says.
     pub fn resume_behind(&self, damaged: u64, after: Sequence) -> io::Result<Option<(u64, Sequence)>> {
-        let rest =
-            self.bytes_at(damaged, usize::try_from(self.length().saturating_sub(damaged)).unwrap_or(usize::MAX))?;
-        Ok((1..rest.len().saturating_sub(HEADER_BYTES)).find_map(|at| {
-            let mut found = None;
-            let header = Header::decode(&rest[at..]).ok()?;
-            if header.sequence > after {
-                scan(rest.get(at..at + header.record_bytes())?, |_, header, record| {
-                    // A mark has the sequence of the record before it, which is lost.
-                    let is_mark = matches!(record, Record::Mark { .. });
-                    let sequence = if is_mark { header.sequence.next() } else { header.sequence };
-                    found = Some((damaged + at as u64, sequence));
-                    false
-                });
+        let mut offset = damaged + 1;
+        while let Some((at, header)) = self.find_header(offset)? {
+            let sequence = header.record_sequence();
+            if sequence > after
+                && record::decode(&self.bytes_at(at, header.record_bytes())?, Some(self.header.salt)).is_ok()
+            {
+                return Ok(Some((at, sequence)));
             }
-            found
-        }))
+            offset = at + 1;
+        }
+        Ok(None)
     }
 
-    /// Visits every record from `offset` on, as long as they are whole and sequences rise;
-    /// `last` is the sequence before it and is moved along. Leftovers of a write that was
-    /// refused and overwritten in part may be whole records, but their sequences fall back.
+    /// Visits every record from `offset` on, as long as they are whole and sequences rise above
+    /// `last`, which is moved along; a mark repeats the sequence before it.
     ///
     /// # Errors
     /// As the file system says.
@@ -342,18 +271,17 @@ impl Segment {
         &self,
         mut offset: u64,
         last: &mut Sequence,
-        mut visit: impl FnMut(&Record<'_>),
+        mut visit: impl FnMut(&Header, &Record<'_>),
     ) -> io::Result<Scanned> {
         let mut want = READ_BYTES;
         loop {
             let bytes = self.bytes_at(offset, want)?;
             let mut fell_back = false;
-            let (end, stop) = scan(&bytes, |_, header, record| {
-                let mark = matches!(record, Record::Mark { .. });
-                fell_back = if mark { header.sequence < *last } else { header.sequence <= *last };
+            let (end, stop) = scan(&bytes, self.header.salt, |_, header, record| {
+                fell_back = if header.is_mark() { header.sequence < *last } else { header.sequence <= *last };
                 if !fell_back {
                     *last = header.sequence;
-                    visit(record);
+                    visit(header, record);
                 }
                 !fell_back
             });
@@ -375,67 +303,40 @@ impl Segment {
     /// As the file system says.
     pub fn written_behind(&self, offset: u64) -> io::Result<u64> {
         let (mut at, mut written) = (offset, 0);
-        loop {
+        while at < self.length() {
             let bytes = self.bytes_at(at, READ_BYTES)?;
             if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
                 written = at + last as u64 + 1 - offset;
             }
-            if bytes.len() < READ_BYTES {
-                return Ok(written);
-            }
             at += bytes.len() as u64;
         }
+        Ok(written)
     }
 
+    /// The first valid header at or behind `offset`, whatever lies before it.
+    fn find_header(&self, mut offset: u64) -> io::Result<Option<(u64, Header)>> {
+        while offset + HEADER_BYTES as u64 <= self.length() {
+            let bytes = self.bytes_at(offset, PROBE_BYTES)?;
+            if let Some((at, header)) = record::find_header(&bytes, self.header.salt) {
+                return Ok(Some((offset + at as u64, header)));
+            }
+            offset += (bytes.len() - HEADER_BYTES + 1) as u64;
+        }
+        Ok(None)
+    }
+
+    /// As many bytes as wanted, or as there are.
     fn bytes_at(&self, offset: u64, want: usize) -> io::Result<Vec<u8>> {
         let left = usize::try_from(self.length().saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; want.min(left)];
-        let read = self.file.read_at(&mut bytes, offset)?;
-        bytes.truncate(read);
+        if self.file.read_at(&mut bytes, offset)? < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(bytes)
-    }
-
-    fn with_index<T>(&self, look: impl FnOnce(&[IndexEntry]) -> T) -> io::Result<T> {
-        let mut index = self.index.lock();
-        if index.is_none() {
-            *index = Some(self.build_index()?);
-        }
-        Ok(look(index.as_deref().unwrap_or_default()))
-    }
-
-    fn build_index(&self) -> io::Result<Vec<IndexEntry>> {
-        let mut index = Vec::new();
-        let (mut offset, mut after) = (SEGMENT_HEADER_BYTES, Sequence::ZERO);
-        loop {
-            match self.read(offset, after, Sequence(u64::MAX))? {
-                SegmentRead::Records(batch, end) => {
-                    if let Some(Record::Publication { publication, .. }) = batch.get(0) {
-                        let (sequence, received) = (publication.sequence, publication.received);
-                        push_entry(&mut index, IndexEntry { sequence, received, offset });
-                    }
-                    (offset, after) = (end, batch.last());
-                }
-                SegmentRead::Damaged { resume: Some((at, sequence)), .. } => {
-                    (offset, after) = (at, sequence.previous())
-                }
-                SegmentRead::Damaged { .. } | SegmentRead::End => return Ok(index),
-            }
-        }
     }
 }
 
 /// What to read so that the record at the start of `bytes` is whole.
 fn needed(bytes: &[u8], want: usize) -> usize {
-    Header::decode(bytes).map_or(want, |header| header.record_bytes()).max(want)
-}
-
-fn push_entry(index: &mut Vec<IndexEntry>, entry: IndexEntry) {
-    if index.last().is_none_or(|last| entry.offset >= last.offset + INDEX_STEP) {
-        index.push(entry);
-    }
-}
-
-fn offset_before(index: &[IndexEntry], is_before: impl Fn(&IndexEntry) -> bool) -> u64 {
-    let behind = index.partition_point(is_before);
-    behind.checked_sub(1).and_then(|at| index.get(at)).map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset)
+    Header::decode(bytes, None).map_or(want, |header| header.record_bytes()).max(want)
 }

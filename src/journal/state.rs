@@ -16,8 +16,12 @@ const META: &str = "meta";
 const JOURNAL_KEY: &str = "journal";
 const CHECKPOINT_KEY: &str = "checkpoint";
 
-/// Size of the store's own log on disk, in bytes.
+/// Size of the store's own log on disk, in bytes: the least that it allows.
 const STORE_LOG_BYTES: u64 = 64 << 20;
+
+/// Changes of one space that are in memory before they are written to a table, in bytes. The
+/// store's default, 64 MiB for each of a few spaces, is more than the whole bridge may take.
+const SPACE_MEMORY_BYTES: u64 = 4 << 20;
 
 /// Why derived state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +40,21 @@ pub enum StateError {
 /// Changes that belong together, complete up to one sequence.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
-    changes: Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)>,
+    changes: Vec<Change>,
+}
+
+/// A key of a space with its new value, or none where it is removed.
+#[derive(Debug)]
+struct Change {
+    space: &'static str,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
 }
 
 impl Checkpoint {
     /// Sets a key of a space, or removes it.
     pub fn set(&mut self, space: &'static str, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
-        self.changes.push((space, key.into(), value));
+        self.changes.push(Change { space, key: key.into(), value });
     }
 }
 
@@ -64,7 +76,7 @@ impl StateStore {
             .worker_threads(1)
             .max_journaling_size(STORE_LOG_BYTES)
             .open()?;
-        let meta = database.keyspace(META, KeyspaceCreateOptions::default)?;
+        let meta = database.keyspace(META, space_options)?;
         let store = Self { database, meta };
         if store.meta.get(JOURNAL_KEY)?.is_none_or(|id| &*id != journal.as_bytes()) {
             store.forget_everything()?;
@@ -87,10 +99,11 @@ impl StateStore {
     /// Writes changes and the position they are complete up to, atomically, and syncs. Blocks.
     ///
     /// # Errors
-    /// [`StateError`]; nothing has changed then, as far as a later start is concerned.
+    /// [`StateError`]. A later start then finds all of the changes or none. After a failed sync
+    /// the store refuses every further commit.
     pub fn commit(&self, checkpoint: Checkpoint, complete_to: Sequence) -> Result<(), StateError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for (space, key, value) in checkpoint.changes {
+        for Change { space, key, value } in checkpoint.changes {
             let space = self.space(space)?;
             match value {
                 Some(value) => batch.insert(&space, key, value),
@@ -114,13 +127,86 @@ impl StateStore {
     }
 
     fn space(&self, name: &str) -> Result<Keyspace, StateError> {
-        Ok(self.database.keyspace(name, KeyspaceCreateOptions::default)?)
+        Ok(self.database.keyspace(name, space_options)?)
     }
 
+    /// Not atomic, and need not be: the identity is among what goes, and the new one is written
+    /// and synced last, so a start that finds this half done does it again.
     fn forget_everything(&self) -> Result<(), StateError> {
         for name in self.database.list_keyspace_names() {
             self.space(&name)?.clear()?;
         }
         Ok(())
+    }
+}
+
+fn space_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(SPACE_MEMORY_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPACE: &str = "retained";
+    const JOURNAL: Uuid = Uuid::from_u128(1);
+
+    fn open(path: &Path, journal: Uuid) -> StateStore {
+        StateStore::open(path, journal, 1 << 20).unwrap()
+    }
+
+    fn all(store: &StateStore) -> Vec<(Vec<u8>, usize)> {
+        let mut found = Vec::new();
+        store.load(SPACE, |key, value| found.push((key.to_vec(), value.len()))).unwrap();
+        found
+    }
+
+    fn set(store: &StateStore, key: &str, value: Option<Vec<u8>>, complete_to: u64) {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.set(SPACE, key, value);
+        store.commit(checkpoint, Sequence(complete_to)).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_and_its_position_are_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path(), JOURNAL);
+        assert_eq!(store.position().unwrap(), Sequence::ZERO);
+        set(&store, "b", Some(vec![0; 2]), 7);
+        set(&store, "a", Some(vec![0; 1]), 8);
+        set(&store, "b", None, 9);
+        drop(store);
+        let store = open(directory.path(), JOURNAL);
+        assert_eq!(store.position().unwrap(), Sequence(9));
+        assert_eq!(all(&store), [(b"a".to_vec(), 1)]);
+    }
+
+    #[test]
+    fn a_checkpoint_without_changes_moves_the_position() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path(), JOURNAL);
+        store.commit(Checkpoint::default(), Sequence(5)).unwrap();
+        drop(store);
+        assert_eq!(open(directory.path(), JOURNAL).position().unwrap(), Sequence(5));
+    }
+
+    #[test]
+    fn state_of_another_journal_is_forgotten_and_what_follows_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        set(&open(directory.path(), JOURNAL), "old", Some(vec![0; 9]), 7);
+        let other = Uuid::from_u128(2);
+        let store = open(directory.path(), other);
+        assert_eq!((store.position().unwrap(), all(&store)), (Sequence::ZERO, vec![]));
+        // More than fits in memory, so that some of it goes to tables.
+        let keys: Vec<_> = (0..12).map(|n| format!("{n:02}")).collect();
+        for key in &keys {
+            set(&store, key, Some(vec![1; 1 << 20]), 8);
+        }
+        drop(store);
+        for _ in 0..2 {
+            let store = open(directory.path(), other);
+            let expected: Vec<_> = keys.iter().map(|key| (key.clone().into_bytes(), 1 << 20)).collect();
+            assert_eq!((store.position().unwrap(), all(&store)), (Sequence(8), expected));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! refuse or forget any write, and lose power between any two calls.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -10,7 +10,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::{Errno, retry_on_intr},
+};
 
 use crate::types::Micros;
 
@@ -81,6 +84,11 @@ pub trait SegmentFile: Send + Sync {
     fn length(&self) -> io::Result<u64>;
 }
 
+/// Whether an error means that there is no room, now.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The time of day.
 pub trait Clock: Send + Sync + 'static {
     /// Now. May jump; the journal never lets time run backwards along its records.
@@ -98,7 +106,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A directory of the machine's file system.
+/// A directory of the machine's file system, locked for as long as this lives.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -109,10 +117,14 @@ impl Directory {
     /// Opens a directory, made first where it is missing.
     ///
     /// # Errors
-    /// As the file system says.
+    /// `ResourceBusy` when another journal is open on it, or as the file system says.
     pub fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let handle = File::open(path)?;
+        handle.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another process has it open"),
+            TryLockError::Error(error) => error,
+        })?;
         if let Some(parent) = path.canonicalize()?.parent() {
             File::open(parent)?.sync_all()?;
         }
@@ -128,8 +140,8 @@ impl Storage for Directory {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
         let path = self.path.join(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(Arc::new(file)),
+        match retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Arc::new(file)),
             Err(errno) => {
                 std::fs::remove_file(&path)?;
                 Err(errno.into())

@@ -97,7 +97,7 @@ impl Dispatcher {
                 Err(ReadError::Cancelled) => return false,
                 Err(error) => {
                     tracing::error!(%error, "cannot dispatch a part of the journal");
-                    return matches!(error, ReadError::Damaged(_));
+                    return error.is_loss();
                 }
             },
         };

@@ -151,7 +151,7 @@ impl Broker {
             match reader.read_disk() {
                 Ok(Some(slice)) => slice.records().for_each(|record| tail.apply(&record)),
                 Ok(None) => break,
-                Err(ReadError::Damaged(damage)) => tracing::error!(%damage, "a part of the journal is lost"),
+                Err(error) if error.is_loss() => tracing::error!(%error, "a part of the journal is lost"),
                 Err(error) => return Err(error.into()),
             }
         }

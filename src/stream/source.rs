@@ -92,6 +92,7 @@ impl<'a> Source<'a> {
                 }
                 Ok(Next::Lost(GapReason::Damage))
             }
+            Err(ReadError::Retired { .. }) => Ok(Next::Lost(GapReason::Retention)),
             Err(error) => Err(error),
         }
     }

@@ -107,8 +107,8 @@ impl Feed {
                         }
                         batch.reach(self.reader.position());
                     }
-                    Err(ReadError::Damaged(damage)) => {
-                        tracing::error!(%damage, "events are lost to the table: the journal is damaged");
+                    Err(error) if error.is_loss() => {
+                        tracing::error!(%error, "events are lost to the table");
                         self.statistics.record_damage();
                         batch.reach(self.reader.position());
                     }

@@ -19,7 +19,7 @@ use super::{
     statistics::Stored,
 };
 use crate::{
-    journal::{Journal, ReadError, Record, Step, Watermark},
+    journal::{Journal, Record, Step, Watermark},
     limits,
     types::{EventMapper, Sequence},
 };
@@ -163,7 +163,7 @@ async fn set_aside(
             Step::Disk => match reader.read_disk_async().await {
                 Ok(Some(slice)) => break Some(slice),
                 Ok(None) => {}
-                Err(ReadError::Damaged(_)) => break None,
+                Err(error) if error.is_loss() => break None,
                 Err(error) => return Err(error.into()),
             },
             Step::CaughtUp => break None,

@@ -34,6 +34,7 @@ async fn an_id_older_than_what_is_kept_gives_a_gap() {
     options.log = LogOptions { segment_bytes: 4 << 10, retain_bytes: 8 << 10, ..options.log };
     options.memory.tail = 0;
     let journal = Journal::open(directory.path(), options).unwrap().0;
+    journal.start_retention();
     let (streams, stop) = start(&journal, 0);
     let payload = format!("\"{}\"", "x".repeat(1000));
     let mut sequences = Vec::new();

@@ -1,6 +1,24 @@
-//! Tests of the journal as a whole, on real files.
+//! Tests of the journal as a whole: by model on a simulated disk, by case, and on real files.
 
-use super::*;
+mod concurrency;
+mod crash;
+mod full;
+mod model;
+mod reading;
+mod repair;
+mod retention;
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    committer::{Committer, Flow},
+    simulation::{Disk, Faults, JumpyClock},
+    *,
+};
 use crate::types::{Publication, PublishProperties, Qos};
 
 fn publication(payload: &[u8], qos: Qos) -> BatchBuilder {
@@ -24,6 +42,82 @@ fn push(batch: &mut BatchBuilder, payload: &[u8], qos: Qos) {
         },
         packet_id: 0,
     });
+}
+
+/// A journal on a simulated disk whose committer works when told to.
+struct Manual {
+    journal: Journal,
+    committer: Committer,
+    recovery: Recovery,
+}
+
+impl Manual {
+    fn open(disk: &Disk, faults: Faults, options: JournalOptions) -> Self {
+        Self::try_open(disk, faults, options).unwrap()
+    }
+
+    fn try_open(disk: &Disk, faults: Faults, options: JournalOptions) -> Result<Self, OpenError> {
+        Self::open_at(disk, faults, options, Arc::new(JumpyClock::new(1)))
+    }
+
+    fn open_at(disk: &Disk, faults: Faults, options: JournalOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let (journal, committer, recovery) = Journal::prepare(disk.start(faults), clock, options)?;
+        Ok(Self { journal, committer, recovery })
+    }
+
+    /// Appends without waiting; nothing when it would have to wait.
+    fn try_append(&self, batch: BatchBuilder) -> Option<Result<Arc<Batch>, AppendError>> {
+        match pin!(self.journal.append(batch, None)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    fn append(&self, payload: &[u8], qos: Qos) -> Arc<Batch> {
+        self.try_append(publication(payload, qos)).unwrap().unwrap()
+    }
+
+    fn commit(&mut self) -> Flow {
+        self.committer.work(Duration::ZERO)
+    }
+
+    /// Appends a record for each payload, each with a commit of its own.
+    fn write(&mut self, payloads: &[&[u8]]) -> Vec<Arc<Batch>> {
+        let mut write = |payload: &&[u8]| {
+            let batch = self.append(payload, Qos::AtLeastOnce);
+            assert_eq!(self.commit(), Flow::Continue);
+            assert_eq!(batch.outcome(), Outcome::Durable);
+            batch
+        };
+        payloads.iter().map(&mut write).collect()
+    }
+
+    fn close(mut self) {
+        self.journal.shared.close();
+        while self.commit() == Flow::Continue {}
+    }
+
+    /// Everything that is durable, from disk, and what was said to be lost.
+    fn read(&self, after: Sequence) -> (Vec<Vec<u8>>, Vec<ReadError>) {
+        let mut reader = self.journal.reader(after, Watermark::Durable);
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        loop {
+            match reader.read_disk() {
+                Ok(Some(slice)) => found.extend(payloads(&slice)),
+                Ok(None) => return (found, errors),
+                Err(error) => errors.push(error),
+            }
+            assert!(errors.len() < 100, "{errors:?}");
+        }
+    }
+}
+
+fn payloads(slice: &Slice) -> Vec<Vec<u8>> {
+    let payload = |record: Record<'_>| match record {
+        Record::Publication { publication, .. } => Some(publication.payload.to_vec()),
+        _ => None,
+    };
+    slice.records().filter_map(payload).collect()
 }
 
 async fn append_durably(journal: &Journal, batch: BatchBuilder) -> Arc<Batch> {

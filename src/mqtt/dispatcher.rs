@@ -170,10 +170,14 @@ fn deliver(
     if target.no_local && session.client_id.as_str() == publication.client_id {
         return;
     }
+    let precedes = publication.sequence <= target.since;
+    if precedes && !publication.retain {
+        return;
+    }
     let delivery = Delivery {
         source: Source::Journal(publication.sequence),
         qos: publication.qos.min(target.maximum_qos),
-        retain: publication.retain && target.retain_as_published,
+        retain: publication.retain && (target.retain_as_published || precedes),
         identifiers: target.identifiers.clone(),
     };
     let guaranteed = delivery.qos > Qos::AtMostOnce;

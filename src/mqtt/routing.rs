@@ -33,6 +33,7 @@ pub struct SubscriptionOptions {
 struct Subscription {
     session: Arc<Session>,
     options: SubscriptionOptions,
+    since: Sequence,
 }
 
 /// A session that gets a message, with all its matching subscriptions merged into one copy at
@@ -47,6 +48,8 @@ pub struct Target {
     pub no_local: bool,
     /// Whether any of them keeps the retain flag.
     pub retain_as_published: bool,
+    /// What was durable before the subscription was made; of that it gets retained messages only.
+    pub since: Sequence,
     /// Identifiers of those that have one.
     pub identifiers: Option<Arc<[u32]>>,
 }
@@ -89,15 +92,22 @@ impl Routing {
         self.remembered_bytes = 0;
     }
 
-    /// Adds or replaces a session's subscription; whether there was one for this filter.
-    pub fn subscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>, options: SubscriptionOptions) -> bool {
+    /// Adds or replaces a session's subscription; whether there was one for this filter. A new
+    /// one is for messages after `since`: the dispatcher may be some way behind the journal.
+    pub fn subscribe(
+        &mut self,
+        filter: &TopicFilter,
+        session: &Arc<Session>,
+        options: SubscriptionOptions,
+        since: Sequence,
+    ) -> bool {
         self.forget_matches();
         let list = self.list_of(filter);
         if let Some(existing) = list.iter_mut().find(|entry| Arc::ptr_eq(&entry.session, session)) {
             existing.options = options;
             return true;
         }
-        list.push(Subscription { session: Arc::clone(session), options });
+        list.push(Subscription { session: Arc::clone(session), options, since });
         self.subscriptions += 1;
         false
     }
@@ -250,6 +260,7 @@ fn merge(found: &[&Subscription]) -> Vec<Target> {
                 maximum_qos: Qos::AtMostOnce,
                 no_local: true,
                 retain_as_published: false,
+                since: subscription.since,
                 identifiers: None,
             };
             merged.push((target, Vec::new()));
@@ -257,6 +268,7 @@ fn merge(found: &[&Subscription]) -> Vec<Target> {
         });
         let Some((target, identifiers)) = merged.get_mut(at) else { continue };
         target.maximum_qos = target.maximum_qos.max(options.maximum_qos);
+        target.since = target.since.min(subscription.since);
         target.no_local &= options.no_local;
         target.retain_as_published |= options.retain_as_published;
         if options.identifier != 0 {
@@ -315,7 +327,7 @@ mod tests {
         for topic in topics {
             for text in filters {
                 let mut routing = Routing::default();
-                routing.subscribe(&filter(text), &session("s"), options(Qos::AtMostOnce, 0));
+                routing.subscribe(&filter(text), &session("s"), options(Qos::AtMostOnce, 0), Sequence::ZERO);
                 assert_eq!(routing.targets(topic).len() == 1, filter(text).matches(topic), "{text} and {topic}");
             }
         }
@@ -325,9 +337,9 @@ mod tests {
     fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_all_identifiers() {
         let mut routing = Routing::default();
         let one = session("one");
-        routing.subscribe(&filter("a/#"), &one, options(Qos::AtMostOnce, 7));
-        routing.subscribe(&filter("a/+"), &one, options(Qos::ExactlyOnce, 9));
-        routing.subscribe(&filter("a/b"), &session("two"), options(Qos::AtLeastOnce, 0));
+        routing.subscribe(&filter("a/#"), &one, options(Qos::AtMostOnce, 7), Sequence::ZERO);
+        routing.subscribe(&filter("a/+"), &one, options(Qos::ExactlyOnce, 9), Sequence::ZERO);
+        routing.subscribe(&filter("a/b"), &session("two"), options(Qos::AtLeastOnce, 0), Sequence::ZERO);
         let targets = routing.targets("a/b");
         assert_eq!(targets.len(), 2);
         let merged = targets.iter().find(|target| Arc::ptr_eq(&target.session, &one)).unwrap();
@@ -342,9 +354,9 @@ mod tests {
         let mut routing = Routing::default();
         let one = session("one");
         assert!(routing.targets("a/b").is_empty());
-        assert!(!routing.subscribe(&filter("a/b"), &one, options(Qos::AtMostOnce, 0)));
+        assert!(!routing.subscribe(&filter("a/b"), &one, options(Qos::AtMostOnce, 0), Sequence::ZERO));
         assert_eq!(routing.targets("a/b").len(), 1);
-        assert!(routing.subscribe(&filter("a/b"), &one, options(Qos::AtLeastOnce, 0)), "replaced");
+        assert!(routing.subscribe(&filter("a/b"), &one, options(Qos::AtLeastOnce, 0), Sequence::ZERO), "replaced");
         assert_eq!(routing.targets("a/b")[0].maximum_qos, Qos::AtLeastOnce);
         assert!(routing.unsubscribe(&filter("a/b"), &one));
         assert!(!routing.unsubscribe(&filter("a/b"), &one));

@@ -15,7 +15,10 @@ use super::{
     routing::SubscriptionOptions,
     session::{Session, SessionState},
 };
-use crate::types::{Qos, TopicFilter};
+use crate::{
+    journal::Watermark,
+    types::{Qos, TopicFilter},
+};
 
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
@@ -97,8 +100,9 @@ impl Broker {
             retain_as_published: subscription.retain_as_published,
             identifier,
         };
+        let since = self.journal.watermark(Watermark::Durable);
         let mut routing = self.routing.lock();
-        let existed = routing.subscribe(&filter, session, options);
+        let existed = routing.subscribe(&filter, session, options, since);
         let wanted = match subscription.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => !existed,

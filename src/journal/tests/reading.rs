@@ -89,7 +89,7 @@ fn best_effort_behind_a_refused_hole_is_seen_at_once() {
 /// Notes how far a journal is visible at the moment that a signal rings.
 struct Witness {
     journal: Journal,
-    visible: parking_lot::Mutex<Option<Sequence>>,
+    visible: Mutex<Option<Sequence>>,
 }
 
 impl std::task::Wake for Witness {
@@ -103,7 +103,7 @@ fn what_is_in_doubt_is_not_visible_although_a_sync_passes_by() {
     let disk = Disk::new(1);
     let faults = Faults { capacity: 4 << 10, ..Faults::default() };
     let mut journal = Manual::open(&disk, faults, options(1 << 20));
-    let witness = Arc::new(Witness { journal: journal.journal.clone(), visible: parking_lot::Mutex::default() });
+    let witness = Arc::new(Witness { journal: journal.journal.clone(), visible: Mutex::default() });
     let signal = Arc::new(Signal::new());
     assert!(signal.poll_rung(&Context::from_waker(&Arc::clone(&witness).into())).is_pending());
     let append = pin!(journal.journal.append(publication(b"durable", Qos::AtLeastOnce), Some(&signal)))

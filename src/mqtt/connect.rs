@@ -9,14 +9,15 @@ use super::{
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection},
     end::End,
+    ledger::change::Change,
     receive::is_within_limits,
     session::{OwnedSession, SessionState},
     will::Will,
 };
 use crate::{
-    journal::{BatchBuilder, Record},
+    journal::{AppendError, BatchBuilder},
     limits,
-    types::ClientId,
+    types::{ClientId, Sequence},
 };
 
 /// Bytes read at a time before CONNECT is whole.
@@ -66,14 +67,20 @@ impl Broker {
             return Err(End::Forbidden(reason, why));
         }
         let (client_id, assigned) = client_id(&connect)?;
-        let mut owned = self.sessions.own(&client_id).await;
-        let session_present = self.begin_session(&mut owned, &connect).await;
         let agreement = self.agree(&connect);
+        let will = connect.will.as_ref().map(Will::from);
+        let owned = self.sessions.own(&client_id).await;
+        let (owned, session_present) = match self.begin_session(owned, &connect, &agreement, will.clone()).await {
+            Ok(begun) => begun,
+            Err((reason, why)) => {
+                refuse(io, connect.version, reason).await;
+                return Err(End::Forbidden(reason, why));
+            }
+        };
         let mut out = Vec::new();
         self.connack(&connect, &owned.state, session_present, assigned.then_some(&client_id))
             .encode(connect.version, &mut out);
-        let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Ok(Opened { owned, agreement, will, input, out })
+        Ok(Opened { owned, agreement, will: will.map(Box::new), input, out })
     }
 
     /// The first packet whole, and what came behind it.
@@ -108,31 +115,48 @@ impl Broker {
         Ok(())
     }
 
-    /// Resumes or empties the session; whether there was one to resume.
-    async fn begin_session(self: &Arc<Self>, owned: &mut OwnedSession, connect: &Connect<'_>) -> bool {
+    /// Resumes the session or begins a new one, and puts that on record; whether there was one to
+    /// resume.
+    async fn begin_session(
+        &self,
+        owned: OwnedSession,
+        connect: &Connect<'_>,
+        agreement: &Agreement,
+        will: Option<Will>,
+    ) -> Result<(OwnedSession, bool), (ReasonCode, &'static str)> {
         let resumed = !connect.clean_start && owned.existed();
-        let mut records = if resumed { BatchBuilder::default() } else { self.clear_session(owned) };
-        let client_id = owned.session.client_id.clone();
+        let mut owned = if resumed || !owned.existed() { owned } else { self.sessions.renew(owned).await };
         let expiry = self.session_expiry(connect);
+        let client_id = owned.session.client_id.clone();
+        let receive_maximum = agreement.receive_maximum;
+        // Somebody relies on it at once: what waits, or what must not be forgotten.
+        let guaranteed = resumed || will.is_some();
+        let must_be_recorded = expiry > 0 || will.is_some();
+        let mut batch = BatchBuilder::default();
+        let change = Change::Connect { client_id: client_id.as_str(), expiry, receive_maximum, will };
+        change.record(owned.session.id, guaranteed, &mut batch);
         let state = &mut *owned.state;
-        if let Some(pending) = state.pending_will.take() {
-            pending.timer.abort();
+        match self.journal.append(batch, Some(&owned.session.signal)).await {
+            Ok(batch) => state.connected_at = if resumed { batch.last() } else { Sequence::ZERO },
+            // It is refused what it publishes and subscribes to, and told so.
+            Err(AppendError::Full) if resumed || !must_be_recorded => state.connected_at = Sequence::ZERO,
+            Err(error) => {
+                if !resumed {
+                    self.sessions.end(&mut owned);
+                    self.sessions.forget(owned.session.id);
+                }
+                return Err(match error {
+                    AppendError::Full => (ReasonCode::QuotaExceeded, "the journal is full"),
+                    AppendError::Failed | AppendError::Closed => {
+                        (ReasonCode::ServerUnavailable, "the journal takes nothing")
+                    }
+                });
+            }
         }
-        let known = (state.kept, state.expiry) == (true, expiry);
         state.established = true;
         state.expiry = expiry;
-        // Identifiers held so far are on record only if the session was.
-        let can_keep = state.kept || (state.subscriptions.is_empty() && state.held.is_empty());
-        let keep = expiry > 0 && !known && can_keep;
-        if keep {
-            records.push(&Record::SessionKept { client_id: client_id.as_str(), expiry });
-        }
-        if !records.is_empty() {
-            // Not waited for: the first record that the session matters for comes behind it.
-            let appended = self.journal.append(records, None).await.is_ok();
-            state.kept = state.kept || (keep && appended);
-        }
-        resumed
+        state.window.resume();
+        Ok((owned, resumed))
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.
@@ -172,7 +196,6 @@ impl Broker {
                 maximum_packet_size: Some(self.settings.maximum_packet_size),
                 assigned_client_identifier: assigned.map(ClientId::as_str),
                 topic_alias_maximum: self.settings.topic_alias_maximum,
-                shared_subscription_available: false,
                 ..ConnackProperties::default()
             },
         }

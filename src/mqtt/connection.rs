@@ -31,7 +31,6 @@ use super::{
     receive::Aliases,
     session::OwnedSession,
     will::Will,
-    window::Resend,
 };
 use crate::{
     journal::{BatchBuilder, Reader, Slice, Watermark},
@@ -91,13 +90,10 @@ pub struct Connection<S> {
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
-    pub(super) resends: std::collections::VecDeque<Resend>,
     pub(super) reader: Reader,
     pub(super) slice: Option<Slice>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
-    /// Messages sent again and not acknowledged since.
-    pub(super) resent: u16,
     /// Whether there are whole packets in `input` for another batch.
     pub(super) more: bool,
     /// Whether a delivery waits for the output to drain.
@@ -131,7 +127,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         out: Vec<u8>,
     ) -> Self {
         let reader = broker.journal.reader(broker.journal.watermark(Watermark::Appended), Watermark::Appended);
-        let resends = owned.state.window.resends();
         let last_received = Instant::now();
         Self {
             keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
@@ -149,11 +144,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
-            resends,
             reader,
             slice: None,
             sends: 0,
-            resent: 0,
             more: false,
             held_back: false,
             broken: false,
@@ -219,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn abandon_answers(&mut self) {
         let signal = Arc::clone(&self.owned.session.signal);
         let state = &mut *self.owned.state;
-        while !self.queue.abandon(|packet_id, held_with| state.forget_held(packet_id, held_with)) {
+        while !self.queue.abandon(|unrecorded| state.forget(unrecorded)) {
             signal.wait().await;
         }
     }
@@ -230,12 +223,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let durable = self.broker.journal.watermark(Watermark::Durable);
+        let applied = self.broker.applied();
         let state = &mut *self.owned.state;
         let settled = self
             .queue
-            .settle(durable, self.agreement.version, &mut self.out, |packet_id, held_with| {
-                state.forget_held(packet_id, held_with);
-            })
+            .settle(durable, applied, self.agreement.version, &mut self.out, |unrecorded| state.forget(unrecorded))
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
                 Unanswered::Failed => End::JournalFailed,

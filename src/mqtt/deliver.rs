@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (_, None) => self.owned.state.window.next_packet_id(),
         };
         let packet = OutgoingPublish {
-            dup: again.is_some(),
+            dup: again.is_some() || (entry.dup && qos > Qos::AtMostOnce),
             qos,
             retain: entry.retain,
             topic: publication.topic,

@@ -178,6 +178,7 @@ impl Dispatch {
             from_retained: false,
             group,
             void: false,
+            dup: false,
             size: size(publication),
             identifiers: target.identifiers.clone(),
         };
@@ -261,7 +262,6 @@ impl Dispatch {
                     account.since = change.received;
                     account.will = will.map(Box::new);
                     account.will_pending = false;
-                    account.sent = u64::MAX;
                 }
                 if expiry > 0 {
                     self.ledger.track(id);
@@ -276,7 +276,7 @@ impl Dispatch {
                     account.since = change.received;
                     account.will_pending = will_pending && account.will.is_some();
                     account.will.take_if(|_| !will_pending);
-                    account.sent = sent;
+                    account.sent = account.sent.max(sent);
                 }
                 if expiry == 0 {
                     self.end(id);
@@ -373,6 +373,7 @@ impl Dispatch {
                 from_retained: true,
                 group: None,
                 void: false,
+                dup: false,
                 size: size(&publication),
                 identifiers: identifiers.clone(),
             };

@@ -102,7 +102,8 @@ impl Dispatch {
             account.connected = false;
             account.since = now;
             account.will_pending = account.will.is_some();
-            account.sent = account.queue.reach(account.receive_maximum);
+            // What it had acknowledged last may be missing, so any of them may have been sent.
+            account.sent = account.queue.next();
         }
         for id in connected {
             if self.ledger.get(id).is_some_and(|account| !account.is_kept()) {
@@ -137,14 +138,15 @@ impl Dispatch {
 fn revive(account: &Account, retained: &BySequence) -> SessionState {
     let mut window = Window::starting_at(account.queue.base());
     let mut mailbox = account.session.mailbox.lock();
+    let in_flight_to = in_flight_to(account);
     for (number, entry, standing) in account.queue.iter() {
         let record = if entry.from_retained { retained.get(&entry.sequence).cloned() } else { None };
         // A retained message that is no more was followed by a newer one, or the journal has it.
         let entry = Entry { from_retained: record.is_some(), ..entry };
         match standing {
-            _ if number >= account.sent => {
-                let void = standing == Standing::Done;
-                mailbox.restore(&Entry { void, ..entry }, record.as_ref());
+            _ if number >= in_flight_to => {
+                let (void, dup) = (standing == Standing::Done, number < account.sent);
+                mailbox.restore(&Entry { void, dup, ..entry }, record.as_ref());
             }
             Standing::Done => window.restore_done(),
             Standing::Received => window.restore_received(Delivery { entry, record }),
@@ -160,6 +162,14 @@ fn revive(account: &Account, retained: &BySequence) -> SessionState {
         window,
         ..SessionState::default()
     }
+}
+
+/// The number behind the messages that are in the window again: what the client has received must be,
+/// and as much in front and behind it as a connection takes at a time.
+fn in_flight_to(account: &Account) -> u64 {
+    let queue = &account.queue;
+    let received = queue.received().last().map_or(queue.base(), |last| last + 1);
+    queue.reach(account.receive_maximum).min(account.sent).max(received)
 }
 
 fn note_closure(record: &Record<'_>, closures: &mut Closures) {

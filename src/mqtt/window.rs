@@ -321,6 +321,7 @@ mod tests {
             from_retained: false,
             group: None,
             void: false,
+            dup: false,
             size: 1,
             identifiers: Identifiers::new(),
         };

@@ -8,6 +8,7 @@
 mod architecture;
 mod browser;
 mod crash;
+mod crash_subscribers;
 mod full_disk;
 mod hostile;
 mod qos;

@@ -52,7 +52,7 @@ pub struct Account {
     pub held: HashMap<u16, Sequence, Random>,
     /// Messages to be delivered.
     pub queue: Queue,
-    /// While not connected: messages from this number on were never sent.
+    /// Messages from this number on were never sent, but perhaps by a connection that still lives.
     pub sent: u64,
     /// Whether the queue takes nothing more for now.
     pub closed: bool,

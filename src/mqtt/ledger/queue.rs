@@ -163,7 +163,6 @@ impl Queue {
     }
 
     /// The number that the next message gets.
-    #[cfg(test)]
     pub const fn next(&self) -> u64 {
         self.next
     }
@@ -178,11 +177,10 @@ impl Queue {
         &self.received
     }
 
-    /// The number behind the first `count` messages that are not done with: up to there a connection
-    /// with that receive maximum may have sent.
-    pub fn reach(&self, count: u16) -> u64 {
-        let open = self.iter().filter(|(_, _, standing)| *standing != Standing::Done);
-        open.take(usize::from(count)).last().map_or(self.base, |(number, ..)| number + 1)
+    /// The number behind the first `receive_maximum` messages that are open.
+    pub fn reach(&self, receive_maximum: u16) -> u64 {
+        let open = self.iter().filter(|(_, _, standing)| *standing == Standing::Open);
+        open.take(usize::from(receive_maximum)).last().map_or(self.base, |(number, ..)| number + 1)
     }
 
     /// Rows of chunks that the store lacks, and what they hold; or nothing where one is to be removed.
@@ -220,6 +218,7 @@ mod tests {
             from_retained: false,
             group: None,
             void: false,
+            dup: false,
             size: 1,
             identifiers: Identifiers::new(),
         }
@@ -237,7 +236,7 @@ mod tests {
         queue.acknowledge(&Acknowledged { below: 1, beyond: vec![3] });
         let (open, done) = (Standing::Open, Standing::Done);
         assert_eq!(numbers(&queue), [(1, Standing::Received), (2, open), (3, done), (4, open)]);
-        assert_eq!((queue.reach(1), queue.reach(2), queue.reach(3), queue.reach(9)), (2, 3, 5, 5));
+        assert_eq!((queue.reach(1), queue.reach(2), queue.reach(9)), (3, 5, 5));
         queue.finish(1);
         queue.finish(2);
         assert_eq!((queue.base(), numbers(&queue)), (4, vec![(4, open)]));

@@ -21,6 +21,7 @@ const FROM_RETAINED: u8 = 1 << 3;
 const IDENTIFIERS: u8 = 1 << 4;
 const SHARED: u8 = 1 << 5;
 const VOID: u8 = 1 << 6;
+const DUP: u8 = 1 << 7;
 
 /// Identifiers of subscriptions; seldom more than one.
 pub type Identifiers = SmallVec<[u32; 4]>;
@@ -41,6 +42,8 @@ pub struct Entry {
     pub group: Option<GroupId>,
     /// Whether another member gets it instead: it takes its number and nothing else.
     pub void: bool,
+    /// Whether it may have been sent in an earlier life.
+    pub dup: bool,
     /// Bytes of topic, properties and payload, for the queue's limit.
     pub size: u32,
     /// Identifiers of the subscriptions that it matched.
@@ -79,7 +82,8 @@ impl Packed {
                 | flag(entry.from_retained, FROM_RETAINED)
                 | flag(!entry.identifiers.is_empty(), IDENTIFIERS)
                 | flag(entry.group.is_some(), SHARED)
-                | flag(entry.void, VOID),
+                | flag(entry.void, VOID)
+                | flag(entry.dup, DUP),
         );
         // Mostly forward; backward where retained messages come in between.
         write_varint(&mut self.bytes, zigzag(entry.sequence.0.wrapping_sub(self.last).cast_signed()));
@@ -186,6 +190,7 @@ fn read(from: &mut &[u8], before: u64) -> Option<Entry> {
         from_retained: flags & FROM_RETAINED != 0,
         group,
         void: flags & VOID != 0,
+        dup: flags & DUP != 0,
         size,
         identifiers,
     })
@@ -209,6 +214,7 @@ mod tests {
                 from_retained,
                 group: group.map(GroupId),
                 void: size % 2 == 0,
+                dup: size % 3 == 0,
                 size,
                 identifiers: identifiers.into(),
             },
@@ -246,6 +252,7 @@ mod tests {
                 from_retained: false,
                 group: None,
                 void: false,
+                dup: false,
                 size: 120,
                 identifiers: Identifiers::new(),
             });

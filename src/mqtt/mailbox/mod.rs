@@ -187,6 +187,7 @@ mod tests {
             from_retained: false,
             group: None,
             void: false,
+            dup: false,
             size: 10,
             identifiers: Identifiers::new(),
         }

@@ -131,9 +131,8 @@ impl Subscriber {
     /// How many of the acknowledged messages it has not got.
     fn missing(&self, publishers: &[Publisher]) -> usize {
         let has = |publisher: &Publisher, number| self.taken.contains_key(&(publisher.name().to_owned(), number));
-        let missing = |publisher: &Publisher| {
-            publisher.acknowledged().filter(|number| !has(publisher, *number as u64)).count()
-        };
+        let missing =
+            |publisher: &Publisher| publisher.acknowledged().filter(|number| !has(publisher, *number as u64)).count();
         publishers.iter().map(missing).sum()
     }
 

@@ -6,7 +6,7 @@
 //! million values, the room kept free is what costs most. A few values have no table and are
 //! looked through.
 //!
-//! Owned by one [`FilterTree`](super::FilterTree). Invariant: there is no table, or it holds each
+//! Owned by a [`FilterTree`](super::FilterTree), or by one of its filters. Invariant: there is no table, or it holds each
 //! place once, under the hash of the value there. Nothing here fails.
 
 use hashbrown::HashTable;

@@ -9,29 +9,27 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use foldhash::fast::RandomState;
-
 use crate::types::TopicFilter;
 
 /// The path without a level.
 pub(super) const ROOT: u64 = 0;
 
-pub(super) struct Hashing {
-    key: RandomState,
+pub(super) struct Hashing<S> {
+    key: S,
     /// The hash of the level `+`.
     pub(super) single: u64,
     /// The hash of the level `#`.
     pub(super) multi: u64,
 }
 
-impl Default for Hashing {
+impl<S: BuildHasher + Default> Default for Hashing<S> {
     fn default() -> Self {
-        let key = RandomState::default();
+        let key = S::default();
         Self { single: level(&key, "+"), multi: level(&key, "#"), key }
     }
 }
 
-impl Hashing {
+impl<S: BuildHasher> Hashing<S> {
     pub(super) fn of_level(&self, text: &str) -> u64 {
         level(&self.key, text)
     }
@@ -62,7 +60,7 @@ impl Hashing {
     }
 }
 
-fn level(key: &RandomState, text: &str) -> u64 {
+fn level(key: &impl BuildHasher, text: &str) -> u64 {
     let mut hasher = key.build_hasher();
     hasher.write(text.as_bytes());
     hasher.finish()

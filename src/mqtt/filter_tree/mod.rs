@@ -4,16 +4,18 @@
 //! - `filters` has an entry for each filter with a value, found by the hash of its path;
 //! - `prefixes` counts, for each path, the filters with wildcards that lie beyond it.
 //!
-//! A topic is first looked up as it is, which finds the filter without wildcards. Then a walk
-//! follows the topic's levels, trying each as itself and as `+`, for as long as `prefixes`
-//! knows the path. Filters without wildcards need no prefixes, so the most frequent kind costs
-//! one entry and no nodes. A filter's text is shared with whoever else has the [`TopicFilter`].
+//! The filter without wildcards that matches a topic is the topic itself: one look-up. For the
+//! others a walk follows the topic's levels, taking each as itself and as `+`, for as long as
+//! `prefixes` knows the path. Filters without wildcards, the most frequent kind, need no
+//! prefixes: one entry, no nodes. A filter's text is shared with whoever else holds the
+//! [`TopicFilter`]. Figures and alternatives: docs/decisions/0005-filter-tree.md.
 //!
-//! Owned by [`Routing`](super::routing), under its lock. Invariants: an entry has a value at
-//! least; an entry's filter has wildcards ⇔ each of its proper prefixes counts it. Hashes only say
-//! where to look: a filter is compared with the path that led to it level by level, so values
-//! are visited once and only where section 4.7 says so, whatever a client makes collide. Nothing here
-//! fails; a topic or filter costs by its levels, which `limits` bounds.
+//! Owned by `routing::Routing`, under its lock. Invariants: an entry has a value at
+//! least; an entry's filter has wildcards ⇔ it is counted under each of its proper prefixes.
+//! Hashes only say where to look. Whatever a client makes collide, each filter found is matched
+//! against the topic, and each path is looked at once, so a value is visited once and only
+//! where section 4.7 says so. Nothing here fails; time and memory go with the levels of topics
+//! and filters, which [`limits`](crate::limits) bounds.
 
 mod dense;
 mod hashing;
@@ -22,8 +24,9 @@ mod prefixes;
 mod tests;
 mod values;
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
+use foldhash::fast::RandomState;
 use smallvec::{SmallVec, smallvec};
 
 use crate::types::TopicFilter;
@@ -42,9 +45,9 @@ pub trait Keyed {
     fn key(&self) -> Self::Key;
 }
 
-/// See the module.
-pub struct FilterTree<V> {
-    hashing: Hashing,
+/// See the module. `S` makes the hashes, as in a `HashMap`.
+pub struct FilterTree<V, S = RandomState> {
+    hashing: Hashing<S>,
     filters: Dense<Entry<V>>,
     prefixes: Prefixes,
     values: usize,
@@ -57,25 +60,24 @@ struct Entry<V> {
 }
 
 /// Where a walk is: a path, and how many levels it has.
-#[derive(Clone, Copy)]
 struct Step {
     path: u64,
     depth: usize,
 }
 
-/// Filters for which a match allocates nothing.
-const INLINE_CANDIDATES: usize = 32;
-
-/// Levels for which a walk allocates nothing; more than topics have.
+/// Levels of a topic up to which a match allocates nothing.
 const INLINE_LEVELS: usize = 16;
 
-impl<V> Default for FilterTree<V> {
+/// Filters up to which a match allocates nothing.
+const INLINE_CANDIDATES: usize = 32;
+
+impl<V, S: BuildHasher + Default> Default for FilterTree<V, S> {
     fn default() -> Self {
         Self { hashing: Hashing::default(), filters: Dense::default(), prefixes: Prefixes::default(), values: 0 }
     }
 }
 
-impl<V: Keyed> FilterTree<V> {
+impl<V: Keyed, S: BuildHasher> FilterTree<V, S> {
     /// How many values there are, of all filters.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -94,7 +96,7 @@ impl<V: Keyed> FilterTree<V> {
         self.filters.as_slice().len()
     }
 
-    /// The values of exactly this filter, in no order. None are no slice.
+    /// The values of exactly this filter, in no order; never an empty slice.
     #[must_use]
     pub fn get(&self, filter: &TopicFilter) -> Option<&[V]> {
         let entry = self.filters.get(self.place(filter)?)?;
@@ -148,11 +150,11 @@ impl<V: Keyed> FilterTree<V> {
         let candidates = self.candidates(topic);
         let at = |path: u64| self.filters.with_hash(path).filter(move |entry| entry.path == path);
         let found: SmallVec<[&Entry<V>; INLINE_CANDIDATES]> = candidates.iter().flat_map(|&path| at(path)).collect();
-        let matching = found.into_iter().filter(|entry| fast(entry.filter.as_str(), topic));
+        let matching = found.into_iter().filter(|entry| entry.filter.as_str() == topic || entry.filter.matches(topic));
         matching.flat_map(|entry| entry.values.as_slice()).for_each(visit);
     }
 
-    /// Paths of all filters that match, each once, and perhaps of some that are not there.
+    /// Paths of all filters that may match, each once, there or not.
     fn candidates(&self, topic: &str) -> SmallVec<[u64; INLINE_CANDIDATES]> {
         let levels: SmallVec<[u64; INLINE_LEVELS]> =
             topic.split('/').map(|level| self.hashing.of_level(level)).collect();
@@ -165,15 +167,14 @@ impl<V: Keyed> FilterTree<V> {
                 candidates.push(path);
             }
             let Some(beyond) = self.prefixes.get(path) else { continue };
-            // Wildcards at the start do not match topics that begin with $ [MQTT-4.7.2-1].
-            let wildcards = depth > 0 || !topic.starts_with('$');
-            if wildcards && beyond.multi > 0 {
+            if beyond.multi > 0 {
                 candidates.push(self.hashing.join(path, self.hashing.multi));
             }
-            let Some(&level) = next.filter(|_| beyond.further > 0) else { continue };
-            steps.push(Step { path: self.hashing.join(path, level), depth: depth + 1 });
-            if wildcards {
-                steps.push(Step { path: self.hashing.join(path, self.hashing.single), depth: depth + 1 });
+            if let Some(&level) = next
+                && beyond.further > 0
+            {
+                let onward = |level| Step { path: self.hashing.join(path, level), depth: depth + 1 };
+                steps.extend([onward(level), onward(self.hashing.single)]);
             }
         }
         candidates.sort_unstable();
@@ -199,26 +200,4 @@ impl<V> Entry<V> {
 
 fn has_wildcards(filter: &TopicFilter) -> bool {
     filter.as_str().contains(['+', '#'])
-}
-
-fn fast(filter: &str, topic: &str) -> bool {
-    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
-    loop {
-        match (filter, topic) {
-            ([b'+', rest @ ..], _) => {
-                filter = rest;
-                while let [byte, rest @ ..] = topic
-                    && *byte != b'/'
-                {
-                    topic = rest;
-                }
-            }
-            ([b'#'], _) | ([b'/', b'#'], []) | ([], []) => return true,
-            ([a, f @ ..], [b, t @ ..]) if a == b => {
-                filter = f;
-                topic = t;
-            }
-            _ => return false,
-        }
-    }
 }

@@ -2,6 +2,8 @@
 //! sessions. One lies in place; many are a table by key, so that the hundred thousandth
 //! subscriber of the same filter comes and goes as quickly as the first.
 
+use std::hash::BuildHasher;
+
 use super::{Hashing, Keyed, dense::Dense};
 
 /// Invariant: `Many` has two at least; no two values have the same key. The three variants take
@@ -23,7 +25,7 @@ impl<V: Keyed> Values<V> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, key: V::Key, hashing: &Hashing) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, key: V::Key, hashing: &Hashing<impl BuildHasher>) -> Option<&mut V> {
         match self {
             Self::One(value) if value.key() == key => Some(value),
             Self::Many(values) => values.get_mut(place(values, key, hashing)?),
@@ -32,7 +34,7 @@ impl<V: Keyed> Values<V> {
     }
 
     /// Adds a value with a key that is not here yet.
-    pub(super) fn push(&mut self, value: V, hashing: &Hashing) {
+    pub(super) fn push(&mut self, value: V, hashing: &Hashing<impl BuildHasher>) {
         let hash_of = |value: &V| hashing.of_key(value.key());
         *self = match std::mem::take(self) {
             Self::None => Self::One(value),
@@ -49,7 +51,7 @@ impl<V: Keyed> Values<V> {
         };
     }
 
-    pub(super) fn remove(&mut self, key: V::Key, hashing: &Hashing) -> Option<V> {
+    pub(super) fn remove(&mut self, key: V::Key, hashing: &Hashing<impl BuildHasher>) -> Option<V> {
         let hash_of = |value: &V| hashing.of_key(value.key());
         let (removed, rest) = match std::mem::take(self) {
             Self::One(value) if value.key() == key => (Some(value), Self::None),
@@ -69,6 +71,6 @@ impl<V: Keyed> Values<V> {
     }
 }
 
-fn place<V: Keyed>(values: &Dense<V>, key: V::Key, hashing: &Hashing) -> Option<usize> {
+fn place<V: Keyed>(values: &Dense<V>, key: V::Key, hashing: &Hashing<impl BuildHasher>) -> Option<usize> {
     values.find(hashing.of_key(key), |value| value.key() == key)
 }

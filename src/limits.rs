@@ -19,6 +19,10 @@ pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic aliases a client may set (MQTT 5.0 section 3.2.2.3.8).
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
+/// Topics that the bridge gives an alias towards a client that takes them: what it must remember of a
+/// connection, at some 100 bytes each.
+pub const OUTGOING_TOPIC_ALIASES: u16 = 32;
+
 /// Time from accept to the end of the TLS handshake, and again from there to a whole CONNECT.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

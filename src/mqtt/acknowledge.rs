@@ -2,11 +2,17 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::codec::{Ack, PacketType, ProtocolVersion, ReasonCode};
+use super::{
+    codec::{Ack, PacketType, ProtocolVersion, ReasonCode},
+    connection::Agreement,
+};
 use crate::{
     journal::{Batch, Outcome},
     types::Sequence,
 };
+
+/// Why something that must be on record is refused.
+pub const JOURNAL_FULL: &str = "the journal is full";
 
 /// An answer that a client gets once its record is durable.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ struct Group {
 #[derive(Debug, Default)]
 pub struct Answers {
     list: Vec<Answer>,
-    publications: usize,
+    qos1: usize,
     repeats: Sequence,
     wait_for_effect: bool,
 }
@@ -76,7 +82,7 @@ impl Answers {
     /// Adds an answer.
     pub fn push(&mut self, answer: Answer) {
         self.wait_for_effect |= matches!(answer, Answer::Applied { .. });
-        self.publications += usize::from(answer.is_to_publish());
+        self.qos1 += usize::from(answer.is_puback());
         self.list.push(answer);
     }
 
@@ -89,10 +95,10 @@ impl Answers {
         self.push(answer);
     }
 
-    /// PUBLISH packets among what is answered.
+    /// QoS 1 PUBLISH packets among what is answered.
     #[must_use]
-    pub const fn publications(&self) -> usize {
-        self.publications
+    pub const fn qos1(&self) -> usize {
+        self.qos1
     }
 
     /// What the answers wait for when nothing was appended with them.
@@ -112,7 +118,7 @@ impl Answers {
 pub struct AnswerQueue {
     groups: VecDeque<Group>,
     answers: usize,
-    publications: usize,
+    qos1: usize,
     /// Groups that wait for what they have changed to be in effect.
     effects: usize,
 }
@@ -122,16 +128,16 @@ impl AnswerQueue {
     pub fn push(&mut self, condition: Condition, answers: Answers) {
         if !answers.list.is_empty() {
             self.answers += answers.list.len();
-            self.publications += answers.publications;
+            self.qos1 += answers.qos1;
             self.effects += usize::from(answers.wait_for_effect);
             self.groups.push_back(Group { condition, answers });
         }
     }
 
-    /// PUBLISH packets without an answer so far.
+    /// QoS 1 PUBLISH packets without an answer so far.
     #[must_use]
-    pub const fn publications(&self) -> usize {
-        self.publications
+    pub const fn qos1(&self) -> usize {
+        self.qos1
     }
 
     /// Answers owed.
@@ -161,7 +167,7 @@ impl AnswerQueue {
         &mut self,
         durable: Sequence,
         applied: Sequence,
-        version: ProtocolVersion,
+        agreement: &Agreement,
         out: &mut Vec<u8>,
         mut refused: impl FnMut(Unrecorded),
     ) -> Result<Settled, Unanswered> {
@@ -187,13 +193,13 @@ impl AnswerQueue {
                 group.each_refused(&mut refused);
             }
             for answer in group.answers.list {
-                self.publications -= usize::from(answer.is_to_publish());
+                self.qos1 -= usize::from(answer.is_puback());
                 if accepted {
                     settled.acknowledged += u64::from(answer.is_to_publish());
-                    answer.accept(version, out);
+                    answer.accept(agreement.version, out);
                 } else {
                     settled.refused += u64::from(answer.is_to_publish());
-                    answer.refuse(version, out)?;
+                    answer.refuse(agreement, out)?;
                 }
             }
         }
@@ -251,29 +257,34 @@ pub struct Settled {
 }
 
 impl Answer {
+    const fn is_puback(&self) -> bool {
+        matches!(self, Self::Puback(_))
+    }
+
     const fn is_to_publish(&self) -> bool {
         matches!(self, Self::Puback(_) | Self::Pubrec(_))
     }
 
     fn accept(self, version: ProtocolVersion, out: &mut Vec<u8>) {
         match self {
-            Self::Puback(id) => Ack::success(id).encode(PacketType::Puback, version, out),
-            Self::Pubrec(id) => Ack::success(id).encode(PacketType::Pubrec, version, out),
-            Self::Pubcomp(id) => Ack::success(id).encode(PacketType::Pubcomp, version, out),
-            Self::Pubrel(id) => Ack::success(id).encode(PacketType::Pubrel, version, out),
+            Self::Puback(id) => Ack::success(id).encode(PacketType::Puback, version, None, out),
+            Self::Pubrec(id) => Ack::success(id).encode(PacketType::Pubrec, version, None, out),
+            Self::Pubcomp(id) => Ack::success(id).encode(PacketType::Pubcomp, version, None, out),
+            Self::Pubrel(id) => Ack::success(id).encode(PacketType::Pubrel, version, None, out),
             Self::Applied { accepted, .. } => out.extend_from_slice(&accepted),
         }
     }
 
     /// Only 5.0 can refuse a publication; nothing can refuse the later steps of QoS 2.
-    fn refuse(self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), Unanswered> {
-        let reason = ReasonCode::QuotaExceeded;
+    fn refuse(self, agreement: &Agreement, out: &mut Vec<u8>) -> Result<(), Unanswered> {
+        let (version, reason) = (agreement.version, ReasonCode::QuotaExceeded);
+        let why = agreement.explain(JOURNAL_FULL);
         match (self, version) {
             (Self::Puback(packet_id), ProtocolVersion::V5) => {
-                Ack { packet_id, reason }.encode(PacketType::Puback, version, out);
+                Ack { packet_id, reason }.encode(PacketType::Puback, version, why, out);
             }
             (Self::Pubrec(packet_id), ProtocolVersion::V5) => {
-                Ack { packet_id, reason }.encode(PacketType::Pubrec, version, out);
+                Ack { packet_id, reason }.encode(PacketType::Pubrec, version, why, out);
             }
             (Self::Applied { refused, .. }, _) => out.extend_from_slice(&refused),
             _ => return Err(Unanswered::Full),
@@ -299,7 +310,15 @@ mod tests {
     ) -> (Vec<u8>, Result<Settled, Unanswered>, Vec<Unrecorded>) {
         let (mut out, mut refused) = (Vec::new(), Vec::new());
         let durable = Sequence(durable);
-        let result = queue.settle(durable, durable, version, &mut out, |unrecorded| refused.push(unrecorded));
+        let agreement = Agreement {
+            version,
+            maximum_packet_size: u32::MAX,
+            receive_maximum: 1,
+            silence: None,
+            topic_alias_maximum: 0,
+            problem_information: false,
+        };
+        let result = queue.settle(durable, durable, &agreement, &mut out, |unrecorded| refused.push(unrecorded));
         (out, result, refused)
     }
 
@@ -308,7 +327,7 @@ mod tests {
         let mut queue = AnswerQueue::default();
         queue.push(Condition::Durable(Sequence(7)), answers(vec![Answer::Puback(1)]));
         queue.push(Condition::Durable(Sequence::ZERO), answers(vec![Answer::Puback(2)]));
-        assert_eq!(queue.publications(), 2);
+        assert_eq!(queue.qos1(), 2);
         assert!(settle(&mut queue, 6, ProtocolVersion::V311).0.is_empty());
         let (out, settled, _) = settle(&mut queue, 7, ProtocolVersion::V311);
         assert_eq!(out, [0x40, 2, 0, 1, 0x40, 2, 0, 2]);

@@ -11,7 +11,7 @@ use super::{
     end::End,
     ledger::change::Change,
     receive::is_within_limits,
-    session::{OwnedSession, SessionState},
+    session::OwnedSession,
     will::Will,
 };
 use crate::{
@@ -57,30 +57,46 @@ impl Broker {
             }
             Err(error) => {
                 if let Some((version, reason)) = refusal(&frame, error) {
-                    refuse(io, version, reason).await;
+                    refuse(io, version, u32::MAX, reason, &error.to_string()).await;
                 }
                 return Err(error.into());
             }
         };
-        if let Err((reason, why)) = self.admit(&connect) {
-            refuse(io, connect.version, reason).await;
-            return Err(End::Forbidden(reason, why));
-        }
-        let (client_id, assigned) = client_id(&connect)?;
-        let agreement = self.agree(&connect);
-        let will = connect.will.as_ref().map(Will::from);
-        let owned = self.sessions.own(&client_id).await;
-        let (owned, session_present) = match self.begin_session(owned, &connect, &agreement, will.clone()).await {
-            Ok(begun) => begun,
-            Err((reason, why)) => {
-                refuse(io, connect.version, reason).await;
-                return Err(End::Forbidden(reason, why));
+        match self.welcome(&connect).await {
+            Ok((owned, agreement, out)) => {
+                let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
+                Ok(Opened { owned, agreement, will, input, out })
             }
-        };
+            Err((reason, why)) => {
+                let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+                refuse(io, connect.version, takes, reason, why).await;
+                Err(End::Forbidden(reason, why))
+            }
+        }
+    }
+
+    /// Owns the session that a CONNECT asks for; the CONNACK says so.
+    async fn welcome(
+        &self,
+        connect: &Connect<'_>,
+    ) -> Result<(OwnedSession, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
+        self.admit(connect)?;
+        let (client_id, assigned) = client_id(connect)?;
+        let agreement = self.agree(connect);
+        let expiry = self.session_expiry(connect);
+        let mut connack = self.connack(connect, expiry, assigned.then_some(&client_id));
         let mut out = Vec::new();
-        self.connack(&connect, &owned.state, session_present, assigned.then_some(&client_id))
-            .encode(connect.version, &mut out);
-        Ok(Opened { owned, agreement, will: will.map(Box::new), input, out })
+        connack.encode(connect.version, &mut out);
+        // Before any session is touched [MQTT-3.1.2-24].
+        if out.len() > agreement.maximum_packet_size as usize {
+            return Err((ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
+        }
+        let owned = self.sessions.own(&client_id).await;
+        let (owned, session_present) = self.begin_session(owned, connect, expiry, agreement.receive_maximum).await?;
+        connack.session_present = session_present;
+        out.clear();
+        connack.encode(connect.version, &mut out);
+        Ok((owned, agreement, out))
     }
 
     /// The first packet whole, and what came behind it.
@@ -121,14 +137,13 @@ impl Broker {
         &self,
         owned: OwnedSession,
         connect: &Connect<'_>,
-        agreement: &Agreement,
-        will: Option<Will>,
+        expiry: u32,
+        receive_maximum: u16,
     ) -> Result<(OwnedSession, bool), (ReasonCode, &'static str)> {
         let resumed = !connect.clean_start && owned.existed();
         let mut owned = if resumed || !owned.existed() { owned } else { self.sessions.renew(owned).await };
-        let expiry = self.session_expiry(connect);
         let client_id = owned.session.client_id.clone();
-        let receive_maximum = agreement.receive_maximum;
+        let will = connect.will.as_ref().map(Will::from);
         // Somebody relies on it at once: what waits, or what must not be forgotten.
         let guaranteed = resumed || will.is_some();
         let must_be_recorded = expiry > 0 || will.is_some();
@@ -176,22 +191,18 @@ impl Broker {
             maximum_packet_size: connect.properties.maximum_packet_size.unwrap_or(u32::MAX),
             receive_maximum: connect.properties.receive_maximum.min(self.settings.receive_maximum),
             silence: (!keep_alive.is_zero()).then(|| keep_alive + keep_alive / 2),
+            topic_alias_maximum: connect.properties.topic_alias_maximum.min(limits::OUTGOING_TOPIC_ALIASES),
+            problem_information: connect.properties.request_problem_information,
         }
     }
 
-    fn connack<'a>(
-        &self,
-        connect: &Connect<'_>,
-        state: &SessionState,
-        session_present: bool,
-        assigned: Option<&'a ClientId>,
-    ) -> Connack<'a> {
+    fn connack<'a>(&self, connect: &Connect<'_>, expiry: u32, assigned: Option<&'a ClientId>) -> Connack<'a> {
         let asked = connect.properties.session_expiry_interval;
         Connack {
-            session_present,
+            session_present: false,
             reason: ReasonCode::Success,
             properties: ConnackProperties {
-                session_expiry_interval: (state.expiry != asked).then_some(state.expiry),
+                session_expiry_interval: (expiry != asked).then_some(expiry),
                 receive_maximum: self.settings.receive_maximum,
                 maximum_packet_size: Some(self.settings.maximum_packet_size),
                 assigned_client_identifier: assigned.map(ClientId::as_str),
@@ -212,18 +223,35 @@ struct Opened {
 }
 
 /// The client's name, or a new one where it has none; whether it is new.
-fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), End> {
+fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), (ReasonCode, &'static str)> {
     let assigned = connect.client_id.is_empty();
     let chosen =
         if assigned { format!("auto-{}", uuid::Uuid::new_v4().simple()) } else { connect.client_id.to_owned() };
-    let invalid = |_| End::Forbidden(ReasonCode::ClientIdentifierNotValid, "the client identifier is not valid");
+    let invalid = |_| (ReasonCode::ClientIdentifierNotValid, "the client identifier is not valid");
     Ok((chosen.parse().map_err(invalid)?, assigned))
 }
 
-async fn refuse<S: AsyncWrite + Unpin>(io: &mut S, version: ProtocolVersion, reason: ReasonCode) {
+/// Says why there will be no connection, as far as the version has words for it and the client takes
+/// them, before it is closed.
+async fn refuse<S: AsyncWrite + Unpin>(
+    io: &mut S,
+    version: ProtocolVersion,
+    takes: u32,
+    reason: ReasonCode,
+    why: &str,
+) {
+    let is_sayable = version == ProtocolVersion::V5 || reason.connect_return_code().is_some();
     let mut out = Vec::new();
-    Connack::refusal(reason).encode(version, &mut out);
+    for why in [Some(why), None] {
+        out.clear();
+        Connack::refusal(reason, why).encode(version, &mut out);
+        if out.len() <= takes as usize {
+            break;
+        }
+    }
     // Whether it arrives changes nothing: the connection is closed.
-    drop(io.write_all(&out).await);
+    if is_sayable && out.len() <= takes as usize {
+        drop(io.write_all(&out).await);
+    }
     drop(io.shutdown().await);
 }

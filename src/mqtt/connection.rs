@@ -51,6 +51,9 @@ const READ_HIGH_WATER: usize = 2 * HIGH_WATER;
 /// their receive maximum.
 const MAXIMUM_UNSETTLED: usize = 16 << 10;
 
+/// Bytes around a reason string in the packets that have no other property.
+const AROUND_REASON_STRING: usize = 16;
+
 /// Time that a last DISCONNECT may take to leave.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -69,6 +72,24 @@ pub struct Agreement {
     pub receive_maximum: u16,
     /// Longest silence; none for no limit.
     pub silence: Option<Duration>,
+    /// Topic aliases that the client remembers.
+    pub topic_alias_maximum: u16,
+    /// Whether the client wants reason strings on acknowledgements (section 3.1.2.11.7).
+    pub problem_information: bool,
+}
+
+impl Agreement {
+    /// What an acknowledgement says beside its reason code, where the client wants that and takes it.
+    #[must_use]
+    pub fn explain<'a>(&self, why: &'a str) -> Option<&'a str> {
+        self.fitting(why).filter(|_| self.problem_information)
+    }
+
+    /// A reason string, where the packet that it is on does not become too large [MQTT-3.14.2-3].
+    fn fitting<'a>(&self, why: &'a str) -> Option<&'a str> {
+        let fits = why.len() + AROUND_REASON_STRING <= self.maximum_packet_size as usize;
+        (self.version == ProtocolVersion::V5 && fits).then_some(why)
+    }
 }
 
 /// A connection past CONNECT.
@@ -90,6 +111,8 @@ pub struct Connection<S> {
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
+    /// Topics that the client knows by an alias, which is their place and 1.
+    pub(super) aliased: hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>,
     pub(super) reader: Reader,
     pub(super) slice: Option<Slice>,
     /// Messages sent since the session was last told the oldest of those in flight.
@@ -144,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
+            aliased: hashbrown::HashMap::default(),
             reader,
             slice: None,
             sends: 0,
@@ -227,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let state = &mut *self.owned.state;
         let settled = self
             .queue
-            .settle(durable, applied, self.agreement.version, &mut self.out, |unrecorded| state.forget(unrecorded))
+            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| state.forget(unrecorded))
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
                 Unanswered::Failed => End::JournalFailed,
@@ -352,7 +376,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn farewell(&mut self, end: &End) {
         let Some(reason) = end.reason() else { return };
         if self.agreement.version == ProtocolVersion::V5 {
-            Disconnect::new(reason).encode(self.agreement.version, &mut self.out);
+            let why = end.to_string();
+            let reason_string = self.agreement.fitting(&why);
+            Disconnect { reason_string, ..Disconnect::new(reason) }.encode(self.agreement.version, &mut self.out);
         }
         let rest = self.out.get(self.sent..).unwrap_or_default();
         let sending = async {

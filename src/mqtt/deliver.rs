@@ -73,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.send(delivery, Some(packet_id));
             }
             Resend::Pubrel(packet_id) => {
-                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
             }
         }
         Ok(())
@@ -129,6 +129,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.slice = slice;
     }
 
+    /// The alias that the client knows a topic by, or the one that it is to get (section 3.3.2.3.4), and
+    /// whether it knows it. The first topics get one, as many as the client takes and the limit allows.
+    fn alias(&self, topic: &str) -> (Option<u16>, bool) {
+        let maximum = self.agreement.topic_alias_maximum;
+        if maximum == 0 {
+            return (None, false);
+        }
+        match self.aliased.get(topic) {
+            Some(alias) => (Some(*alias), true),
+            None => (Some(self.aliased.len() as u16 + 1).filter(|alias| *alias <= maximum), false),
+        }
+    }
+
     /// Ends the way of a message that cannot be sent, or not again. Where the client may hold the packet
     /// identifier, it is told that it is free.
     fn give_up(&mut self, qos: Qos, again: Option<u16>) {
@@ -139,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (Qos::AtLeastOnce, Some(packet_id)) => drop(window.acknowledge(packet_id, qos)),
             (Qos::ExactlyOnce, Some(packet_id)) => {
                 if let Receipt::First(_) = window.receive(packet_id) {
-                    Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+                    Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
                 }
             }
         }
@@ -147,22 +160,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn encode(&mut self, publication: &Publication<'_>, delivery: Delivery, again: Option<u16>) {
         let qos = delivery.entry.qos;
-        let Ok(message_expiry) = remaining_life(publication) else { return self.give_up(qos, again) };
+        // What the client may have is completed, whatever its age [MQTT-4.3.3-7].
+        let may_be_there = again.is_some() || (delivery.entry.dup && qos > Qos::AtMostOnce);
+        let message_expiry = match remaining_life(publication) {
+            Ok(left) => left,
+            Err(Expired) if may_be_there => Some(0),
+            Err(Expired) => return self.give_up(qos, again),
+        };
         let entry = delivery.entry.clone();
         let packet_id = match (qos, again) {
             (Qos::AtMostOnce, _) => 0,
             (_, Some(packet_id)) => packet_id,
             (_, None) => self.owned.state.window.next_packet_id(),
         };
+        let (alias, known) = self.alias(publication.topic);
         let packet = OutgoingPublish {
-            dup: again.is_some() || (entry.dup && qos > Qos::AtMostOnce),
+            dup: may_be_there,
             qos,
             retain: entry.retain,
-            topic: publication.topic,
+            topic: if known { "" } else { publication.topic },
             packet_id,
             properties: publication.properties,
             message_expiry,
-            topic_alias: None,
+            topic_alias: alias,
             subscription_identifiers: &entry.identifiers,
             payload: publication.payload,
         };
@@ -173,6 +193,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return self.give_up(qos, again);
         }
         self.broker.statistics.delivered.add(1);
+        if let Some(alias) = alias.filter(|_| !known) {
+            self.aliased.insert(publication.topic.into(), alias);
+        }
         if qos > Qos::AtMostOnce && again.is_none() {
             self.owned.state.window.send(delivery);
             self.sends += 1;

@@ -378,6 +378,10 @@ impl Dispatch {
                 identifiers: identifiers.clone(),
             };
             self.enqueue(session, &entry, Some(&record), at);
+            // Nothing after it would be queued either, and there may be a million.
+            if self.ledger.get(session.id).is_some_and(|account| account.closed) {
+                return;
+            }
         }
     }
 

@@ -17,6 +17,8 @@ use crate::{
     types::{Micros, Publication, Qos, Sequence},
 };
 
+const NOT_FOUND: &str = "no message waits under this packet identifier";
+
 /// Topic aliases that a client has set (MQTT 5.0 section 3.3.2.3.4), by alias less 1.
 #[derive(Debug, Default)]
 pub struct Aliases(Vec<Option<Box<str>>>);
@@ -91,14 +93,8 @@ impl<S> Connection<S> {
                 self.owned.state.window.complete(ack.packet_id);
                 Ok(())
             }
-            Packet::Subscribe(subscribe) => {
-                self.subscribe(&subscribe);
-                Ok(())
-            }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.unsubscribe(&unsubscribe);
-                Ok(())
-            }
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::Pingreq => Packet::Pingresp
                 .encode(self.agreement.version, u32::MAX, &mut self.out)
                 .map_err(|_| End::Forbidden(ReasonCode::UnspecifiedError, "a PINGRESP has two bytes")),
@@ -131,7 +127,7 @@ impl<S> Connection<S> {
             Qos::ExactlyOnce => {
                 if let Some(&sequence) = state.held.get(&packet_id) {
                     self.answers.repeat(Answer::Pubrec(packet_id), sequence);
-                    return self.check_receive_maximum();
+                    return Ok(());
                 }
                 state.held.insert(packet_id, Sequence(u64::MAX));
                 self.answers.push(Answer::Pubrec(packet_id));
@@ -156,9 +152,10 @@ impl<S> Connection<S> {
     }
 
     /// More unacknowledged publications than the bridge has said it takes are a protocol error
-    /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead.
+    /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead. A QoS 2 message
+    /// counts until its PUBREL.
     fn check_receive_maximum(&self) -> Result<(), End> {
-        let unacknowledged = self.queue.publications() + self.answers.publications();
+        let unacknowledged = self.queue.qos1() + self.answers.qos1() + self.owned.state.held.len();
         if self.agreement.version == ProtocolVersion::V5
             && unacknowledged > usize::from(self.broker.settings.receive_maximum)
         {
@@ -175,7 +172,8 @@ impl<S> Connection<S> {
         let known = self.owned.state.held.remove(&packet_id).is_some();
         if !known && !kept && self.agreement.version == ProtocolVersion::V5 {
             let reason = ReasonCode::PacketIdentifierNotFound;
-            Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, &mut self.out);
+            let why = self.agreement.explain(NOT_FOUND);
+            Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, why, &mut self.out);
             return;
         }
         // Also where it is not known: the record of an earlier release may have been refused.
@@ -205,7 +203,8 @@ impl<S> Connection<S> {
             Receipt::First(_) => ReasonCode::Success,
             Receipt::Unknown => ReasonCode::PacketIdentifierNotFound,
         };
-        Ack { packet_id, reason }.encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+        let why = self.agreement.explain(NOT_FOUND);
+        Ack { packet_id, reason }.encode(PacketType::Pubrel, self.agreement.version, why, &mut self.out);
     }
 
     /// Puts on record what the client has acknowledged. Nobody waits for it: should it be lost, those

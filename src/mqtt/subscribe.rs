@@ -1,45 +1,54 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): checked here, put on record, made by
 //! the dispatcher in its turn, and answered once they are in effect.
 
+use hashbrown::HashMap;
+
 use super::{
-    acknowledge::Answer,
+    acknowledge::{Answer, JOURNAL_FULL},
     codec::{PacketType, ProtocolVersion, ReasonCode, Suback, Subscribe, Subscription, Unsubscribe, UserProperties},
     connection::Connection,
+    end::End,
     ledger::change::Change,
     receive::is_within_limits,
     topic_match::split_share,
 };
-use crate::types::TopicFilter;
+use crate::{journal::AppendError, types::TopicFilter};
 
 impl<S> Connection<S> {
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
-        let mut granted = Vec::new();
-        // One packet can have hundreds of thousands of entries, each of which costs everybody.
-        let within = subscribe.subscriptions.iter().take(self.broker.settings.maximum_subscriptions);
-        let mut reasons: Vec<_> = within
-            .map(|subscription| match self.check_subscription(subscription) {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
+        let mut granted: Vec<Subscription<'_>> = Vec::new();
+        let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
+        let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        for subscription in &subscribe.subscriptions {
+            match self.check_subscription(subscription) {
+                Err(reason) => reasons.push(reason),
                 Ok(()) => {
-                    granted.push(*subscription);
-                    ReasonCode::granted(subscription.maximum_qos)
+                    reasons.push(ReasonCode::granted(subscription.maximum_qos));
+                    // The last one counts. One packet can name a filter hundreds of thousands of times,
+                    // and each would cost everybody.
+                    let place = *places.entry(subscription.filter).or_insert(granted.len());
+                    match granted.get_mut(place) {
+                        Some(earlier) => *earlier = *subscription,
+                        None => granted.push(*subscription),
+                    }
                 }
-                Err(reason) => reason,
-            })
-            .collect();
-        reasons.resize(subscribe.subscriptions.len(), ReasonCode::QuotaExceeded);
+            }
+        }
         let refused = reasons.iter().map(|&reason| if reason.is_error() { reason } else { ReasonCode::QuotaExceeded });
-        let refused = self.encode_answer(PacketType::Suback, subscribe.packet_id, refused.collect());
-        let accepted = self.encode_answer(PacketType::Suback, subscribe.packet_id, reasons);
+        let refused = self.encode_answer(PacketType::Suback, subscribe.packet_id, refused.collect())?;
+        let accepted = self.encode_answer(PacketType::Suback, subscribe.packet_id, reasons)?;
         if granted.is_empty() {
             self.out.extend_from_slice(&accepted);
-            return;
+            return Ok(());
         }
         let identifier = subscribe.subscription_identifier.unwrap_or(0);
         let change = Change::Subscribe { identifier, subscriptions: granted };
         change.record(self.owned.session.id, true, &mut self.batch);
         self.answers.push(Answer::Applied { accepted, refused });
+        Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), End> {
         let mut ended = Vec::new();
         let mut reasons = Vec::new();
         for &filter in &unsubscribe.filters {
@@ -60,14 +69,15 @@ impl<S> Connection<S> {
             reasons.clear();
             refused.clear();
         }
-        let accepted = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, reasons);
+        let accepted = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, reasons)?;
         if ended.is_empty() {
             self.out.extend_from_slice(&accepted);
-            return;
+            return Ok(());
         }
-        let refused = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, refused);
+        let refused = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, refused)?;
         Change::Unsubscribe { filters: ended }.record(self.owned.session.id, true, &mut self.batch);
         self.answers.push(Answer::Applied { accepted, refused });
+        Ok(())
     }
 
     /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold
@@ -86,8 +96,14 @@ impl<S> Connection<S> {
         Ok(())
     }
 
-    fn encode_answer(&self, packet: PacketType, packet_id: u16, mut reasons: Vec<ReasonCode>) -> Vec<u8> {
+    /// The answer, with a word on what is refused.
+    fn encode_answer(&self, packet: PacketType, packet_id: u16, mut reasons: Vec<ReasonCode>) -> Result<Vec<u8>, End> {
         let version = self.agreement.version;
+        let why = reasons.iter().find(|reason| reason.is_error()).map(|reason| match reason {
+            ReasonCode::TopicFilterInvalid => "a topic filter is not valid, or too long, or has too many levels",
+            _ if self.is_full() => JOURNAL_FULL,
+            _ => "more subscriptions than a session may have",
+        });
         if version == ProtocolVersion::V311 {
             // 3.1.1 knows one failure only (section 3.9.3).
             reasons
@@ -95,10 +111,19 @@ impl<S> Connection<S> {
                 .filter(|reason| reason.is_error())
                 .for_each(|reason| *reason = ReasonCode::UnspecifiedError);
         }
+        let room = (self.agreement.maximum_packet_size as usize).saturating_sub(reasons.len());
+        let reason_string = why.filter(|why| why.len() < room).and_then(|why| self.agreement.explain(why));
         let mut out = Vec::new();
-        Suback { packet_id, reasons, reason_string: None, user_properties: UserProperties::default() }
+        Suback { packet_id, reasons, reason_string, user_properties: UserProperties::default() }
             .encode(packet, version, &mut out);
-        out
+        if out.len() > self.agreement.maximum_packet_size as usize {
+            return Err(End::Forbidden(ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
+        }
+        Ok(out)
+    }
+
+    fn is_full(&self) -> bool {
+        self.broker.journal.check() == Err(AppendError::Full)
     }
 }
 

@@ -156,10 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Sends an answer to a control frame as far as it goes now. Should it fail, the next write
     /// finds out; waiting for a peer that does not read is the writer's business.
     fn answer_control(&mut self, cx: &mut Context<'_>) {
-        if self.pong.is_some() || matches!(self.closing, Closing::Due(_)) {
-            if let Poll::Ready(Ok(())) = self.poll_send(cx) {
-                let _ = Pin::new(&mut self.io).poll_flush(cx);
-            }
+        let is_due = self.pong.is_some() || matches!(self.closing, Closing::Due(_));
+        if is_due && let Poll::Ready(Ok(())) = self.poll_send(cx) {
+            let _ = Pin::new(&mut self.io).poll_flush(cx);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The MQTT broker: what devices and subscribers talk to.
 //!
-//! Data flows `listener` (accepts, TLS) → `connect` (CONNECT, session) → `connection` (one task
+//! Data flows `listener` (accepts, PROXY protocol, TLS, WebSocket) → `connect` (CONNECT, session) → `connection` (one task
 //! a client: reads, journals, acknowledges) → journal → `dispatcher` (one task: who gets it) →
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes),
 //! `routing` (subscriptions, retained), `session` (what outlives a connection), `window` and
@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use dispatcher::Dispatcher;
-pub use listener::Listener;
+pub use listener::{Door, Listener, ListenerOptions};
 pub use mailbox::MailboxLimits;
 pub use statistics::{Counter, Statistics};
 
@@ -71,8 +71,10 @@ pub struct Settings {
     pub maximum_backlog_bytes: u64,
     /// Bounds of a session's queue.
     pub mailbox: MailboxLimits,
-    /// Time for the TLS handshake, and again for CONNECT.
+    /// Time for what comes before MQTT, and again for CONNECT.
     pub handshake_timeout: Duration,
+    /// Connections of one listener that have not sent a whole CONNECT yet.
+    pub maximum_handshakes: usize,
 }
 
 impl Default for Settings {
@@ -89,6 +91,7 @@ impl Default for Settings {
                 best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
             },
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
     }
 }

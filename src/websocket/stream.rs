@@ -65,6 +65,8 @@ enum Closing {
 impl<S> WebSocket<S> {
     /// A WebSocket on `io`; `early` is what came behind the client's handshake.
     pub fn new(io: S, early: Bytes) -> Self {
+        // An empty one may still hold on to the buffer that it was cut from.
+        let early = if early.is_empty() { Bytes::new() } else { early };
         Self {
             io,
             early,

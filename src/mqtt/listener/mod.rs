@@ -16,6 +16,7 @@ mod websocket;
 
 use std::{fmt, io, os::fd::AsRawFd, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -256,20 +257,26 @@ impl Entrance {
     }
 
     /// Takes a step within the time for all of them; none when the connection is to be closed.
-    async fn step<T, E: StepError>(&self, what: &str, step: impl Future<Output = Result<T, E>>) -> Option<T> {
-        // Boxed, so that a connection does not hold the step's space for all its life.
-        let step = Box::pin(self.handshake.run(timeout_at(self.deadline, step)));
-        let peer = self.peer;
-        match self.broker.background.run_until_cancelled(step).await?? {
-            Ok(Ok(outcome)) => return Some(outcome),
-            Ok(Err(error)) if error.is_protocol_error() => {
-                self.broker.statistics.protocol_errors.add(1);
-                tracing::warn!(%peer, reason = %error, "refused a connection");
+    /// Boxed, so that a connection does not hold the step's space for all its life.
+    fn step<'a, T, E: StepError>(
+        &'a self,
+        what: &'static str,
+        step: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Option<T>> {
+        Box::pin(async move {
+            let step = self.handshake.run(timeout_at(self.deadline, step));
+            let peer = self.peer;
+            match self.broker.background.run_until_cancelled(step).await?? {
+                Ok(Ok(outcome)) => return Some(outcome),
+                Ok(Err(error)) if error.is_protocol_error() => {
+                    self.broker.statistics.protocol_errors.add(1);
+                    tracing::warn!(%peer, reason = %error, "refused a connection");
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, what, %error, "a handshake failed"),
+                Err(_) => tracing::debug!(%peer, what, "no handshake in time"),
             }
-            Ok(Err(error)) => tracing::debug!(%peer, what, %error, "a handshake failed"),
-            Err(_) => tracing::debug!(%peer, what, "no handshake in time"),
-        }
-        None
+            None
+        })
     }
 }
 

@@ -63,9 +63,12 @@ pub struct MqttSettings {
     /// Topic filters of a session.
     #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub maximum_subscriptions: usize,
-    /// Time for the TLS handshake, and again for the CONNECT packet.
+    /// Time for what comes before MQTT (PROXY protocol, TLS, WebSocket), and again for CONNECT.
     #[serde(deserialize_with = "duration::<_, 100, { 600 * SECOND }>", serialize_with = "write_duration")]
     pub handshake_timeout: Duration,
+    /// Connections of a listener that have not sent a CONNECT yet.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
+    pub maximum_handshakes: usize,
 }
 
 impl Default for MqttSettings {
@@ -81,6 +84,7 @@ impl Default for MqttSettings {
             maximum_queued_best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
             maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
     }
 }

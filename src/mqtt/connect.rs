@@ -1,6 +1,6 @@
 //! From the first byte to CONNACK (MQTT 5.0 section 3.1 and 3.2).
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -10,6 +10,7 @@ use super::{
     connection::{Agreement, Connection},
     end::End,
     ledger::change::Change,
+    listener::Handshake,
     receive::is_within_limits,
     session::OwnedSession,
     will::Will,
@@ -17,18 +18,24 @@ use super::{
 use crate::{
     journal::{AppendError, BatchBuilder},
     limits,
-    types::{ClientId, Sequence},
+    types::{ClientId, Peer, Sequence},
 };
 
 /// Bytes read at a time before CONNECT is whole.
 const READ_BYTES: usize = 1024;
 
 impl Broker {
-    /// Serves one client from its first byte to its last. `io` is past any TLS handshake.
-    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, mut io: S, peer: SocketAddr) {
+    /// Serves one client from its first byte of MQTT to its last; `handshake` is its place among
+    /// those that have not sent a CONNECT.
+    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<Self>,
+        mut io: S,
+        peer: Peer,
+        handshake: Handshake,
+    ) {
         self.statistics.accepted.add(1);
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        match Box::pin(self.open(&mut io)).await {
+        match Box::pin(self.open(&mut io, handshake)).await {
             Ok(Opened { owned, agreement, will, input, out }) => {
                 Connection::new(self, owned, agreement, will, peer, io, input, out).run().await;
             }
@@ -42,9 +49,16 @@ impl Broker {
 
     /// Only reading has a time limit: once a session is owned, what remains depends on no peer
     /// and must not be cut off in the middle.
-    async fn open<S: AsyncRead + AsyncWrite + Unpin>(self: &Arc<Self>, io: &mut S) -> Result<Opened, End> {
+    async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        io: &mut S,
+        handshake: Handshake,
+    ) -> Result<Opened, End> {
         let reading = tokio::time::timeout(self.settings.handshake_timeout, self.read_packet(io));
+        let reading = handshake.run(reading);
         let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
+        let Some(read) = read else { return Err(End::PushedOut) };
+        drop(handshake);
         let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
         let frame = split(&packet, self.settings.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {

@@ -11,7 +11,6 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -34,7 +33,7 @@ use super::{
 };
 use crate::{
     journal::{BatchBuilder, Reader, Slice, Watermark},
-    types::Signal,
+    types::{Peer, Signal},
 };
 
 /// Bytes that one read can bring; shared by all connections of a thread.
@@ -98,7 +97,7 @@ pub struct Connection<S> {
     pub(super) owned: OwnedSession,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) io: S,
     /// Bytes read that are not a whole packet yet.
     pub(super) input: Vec<u8>,
@@ -144,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         owned: OwnedSession,
         agreement: Agreement,
         will: Option<Box<Will>>,
-        peer: SocketAddr,
+        peer: Peer,
         io: S,
         input: Vec<u8>,
         out: Vec<u8>,

@@ -1,6 +1,6 @@
 //! The MQTT broker: what devices and subscribers talk to.
 //!
-//! Data flows `listener` (accepts, TLS) → `connect` (CONNECT, session) → `connection` (one task
+//! Data flows `listener` (accepts, PROXY protocol, TLS, WebSocket) → `connect` (CONNECT, session) → `connection` (one task
 //! a client: reads, journals, acknowledges) → journal → `dispatcher` (one task: who gets it) →
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
@@ -48,7 +48,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use dispatcher::Dispatcher;
-pub use listener::Listener;
+pub use listener::{Door, Listener, ListenerOptions};
 pub use mailbox::MailboxLimits;
 pub use restore::RestoreError;
 pub use retained::RetainedLimits;
@@ -77,8 +77,10 @@ pub struct Settings {
     pub mailbox: MailboxLimits,
     /// Bounds of what is retained.
     pub retained: RetainedLimits,
-    /// Time for the TLS handshake, and again for CONNECT.
+    /// Time for what comes before MQTT, and again for CONNECT.
     pub handshake_timeout: Duration,
+    /// Connections of one listener that have not sent a whole CONNECT yet.
+    pub maximum_handshakes: usize,
 }
 
 impl Default for Settings {
@@ -100,6 +102,7 @@ impl Default for Settings {
                 bytes: limits::MAXIMUM_RETAINED_BYTES,
             },
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
     }
 }

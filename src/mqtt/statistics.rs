@@ -38,6 +38,10 @@ pub struct Statistics {
     pub accepted: Counter,
     /// Connections refused or ended because of what the client sent.
     pub protocol_errors: Counter,
+    /// Connections closed unheard because their descriptors are kept for others.
+    pub turned_away: Counter,
+    /// Connections closed before their CONNECT to make room for later ones.
+    pub pushed_out: Counter,
     /// PUBLISH packets received, of any QoS.
     pub received: Counter,
     /// Publications acknowledged with success.

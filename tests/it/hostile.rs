@@ -11,6 +11,7 @@ use crate::support::{
     Random,
     bridge::{Bridge, Setup},
     clients::mosquitto,
+    eventually,
     process::Process,
     raw_mqtt::{Connect, Publish, RawMqtt, Version, packet, subscribe},
     within,

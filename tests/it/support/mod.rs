@@ -7,6 +7,7 @@ pub mod clients;
 pub mod database;
 pub mod process;
 pub mod raw_mqtt;
+pub mod raw_websocket;
 pub mod sse;
 
 use std::{path::PathBuf, time::Duration};

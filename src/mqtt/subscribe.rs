@@ -5,7 +5,10 @@ use hashbrown::HashMap;
 
 use super::{
     acknowledge::{Answer, JOURNAL_FULL},
-    codec::{PacketType, ProtocolVersion, ReasonCode, Suback, Subscribe, Subscription, Unsubscribe, UserProperties},
+    codec::{
+        PacketType, ProtocolVersion, ReasonCode, RetainHandling, Suback, Subscribe, Subscription, Unsubscribe,
+        UserProperties,
+    },
     connection::Connection,
     end::End,
     ledger::change::Change,
@@ -20,6 +23,7 @@ impl<S> Connection<S> {
         let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         for subscription in &subscribe.subscriptions {
+            let subscription = &self.within_profile(*subscription);
             match self.check_subscription(subscription) {
                 Err(reason) => reasons.push(reason),
                 Ok(()) => {
@@ -54,7 +58,7 @@ impl<S> Connection<S> {
         for &filter in &unsubscribe.filters {
             reasons.push(if !is_valid(filter) {
                 ReasonCode::TopicFilterInvalid
-            } else if self.owned.session.subscriptions.lock().remove(filter) {
+            } else if self.owned.session.subscriptions.lock().contains(filter) {
                 ended.push(filter);
                 ReasonCode::Success
             } else {
@@ -78,6 +82,15 @@ impl<S> Connection<S> {
         Change::Unsubscribe { filters: ended }.record(self.owned.session.id, true, &mut self.batch);
         self.answers.push(Answer::Applied { accepted, refused });
         Ok(())
+    }
+
+    /// What this listener grants of a subscription.
+    fn within_profile<'a>(&self, mut subscription: Subscription<'a>) -> Subscription<'a> {
+        subscription.maximum_qos = subscription.maximum_qos.min(self.profile.maximum_qos);
+        if !self.profile.retain_available {
+            subscription.retain_handling = RetainHandling::DoNotSend;
+        }
+        subscription
     }
 
     /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold

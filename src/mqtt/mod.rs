@@ -18,6 +18,7 @@ mod connection;
 mod deliver;
 mod dispatcher;
 mod end;
+pub mod filter_tree;
 mod listener;
 mod mailbox;
 mod receive;

@@ -13,9 +13,9 @@ use super::{
     end::End,
     ledger::change::Change,
     receive::is_within_limits,
-    topic_match::split_share,
+    topic_match::{literal_prefix, split_share},
 };
-use crate::{journal::AppendError, types::TopicFilter};
+use crate::{journal::AppendError, limits, types::TopicFilter};
 
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
@@ -142,5 +142,10 @@ impl<S> Connection<S> {
 
 /// Whether text is a filter, shared or not, within the limits.
 fn is_valid(text: &str) -> bool {
-    split_share(text).is_some_and(|(_, filter)| TopicFilter::check(filter).is_ok() && is_within_limits(filter))
+    split_share(text).is_some_and(|(_, filter)| {
+        let has_wildcards = literal_prefix(filter).len() < filter.len();
+        TopicFilter::check(filter).is_ok()
+            && is_within_limits(filter)
+            && (!has_wildcards || filter.split('/').count() <= limits::MAXIMUM_WILDCARD_LEVELS)
+    })
 }

@@ -19,6 +19,10 @@ pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic aliases a client may set (MQTT 5.0 section 3.2.2.3.8).
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
+/// Topics that the bridge gives an alias towards a client that takes them: what it must remember of a
+/// connection, at some 100 bytes each.
+pub const OUTGOING_TOPIC_ALIASES: u16 = 32;
+
 /// Time from accept to the first byte of MQTT (PROXY protocol, TLS and WebSocket together), and
 /// again from there to a whole CONNECT.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,8 +61,20 @@ pub const DESCRIPTOR_CORE_RESERVE: u64 = 16;
 /// Messages that wait for one session, online or not.
 pub const MAXIMUM_QUEUED_MESSAGES: usize = 100_000;
 
+/// Bytes of the messages that wait for one session, counted as topic, properties and payload: they
+/// lie in the journal, which must keep them.
+pub const MAXIMUM_QUEUED_BYTES: u64 = 256 << 20;
+
+/// Topics with a retained message; those beyond are delivered and not retained. Each takes some 300
+/// bytes of memory beside its message.
+pub const MAXIMUM_RETAINED_MESSAGES: usize = 1_000_000;
+
+/// Bytes of all retained messages, with topics and properties, which are in memory. For the default
+/// budget; it scales with it.
+pub const MAXIMUM_RETAINED_BYTES: u64 = 64 << 20;
+
 /// QoS 0 messages that wait for one session; more are dropped and counted, as best effort means.
-/// A fifth of a second at full speed: an entry takes 40 bytes, the payload stays in the journal.
+/// A fifth of a second at full speed: an entry takes a few bytes, the payload stays in the journal.
 pub const MAXIMUM_QUEUED_BEST_EFFORT: usize = 100_000;
 
 /// Filters that one session may hold; more are refused with 0x97 Quota exceeded.

@@ -28,11 +28,11 @@ use crate::{
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::{Mapper, Route, RouteTable},
-    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits},
+    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, RetainedLimits},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale,
-    types::{Descriptors, EventMapper, Origin, Sequence},
+    types::{Descriptors, EventMapper, Origin},
 };
 
 /// Runs the bridge until SIGTERM or SIGINT.
@@ -52,7 +52,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         broker_settings(&settings, &descriptors),
         Box::new(move |topic| policy.guarantees(topic)),
     );
-    let replayed = restore(&broker, &store).await?;
+    let dispatcher = restore(&broker, store).await?;
 
     let database = database(&settings)?;
     let writer = database.as_ref().map(|database| {
@@ -69,7 +69,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let hub = streams.clone();
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
-    consumers.spawn(Dispatcher::new(Arc::clone(&broker), store, replayed).run(stop.consumers.clone()));
+    consumers.spawn(dispatcher.run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
     consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
@@ -176,7 +176,12 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         maximum_session_expiry: u32::try_from(mqtt.maximum_session_expiry.as_secs()).unwrap_or(u32::MAX),
         maximum_subscriptions: mqtt.maximum_subscriptions,
         maximum_backlog_bytes: settings.journal.maximum_bytes / limits::SESSION_BACKLOG_DIVISOR,
-        mailbox: MailboxLimits { messages: mqtt.maximum_queued_messages, best_effort: mqtt.maximum_queued_best_effort },
+        mailbox: MailboxLimits {
+            messages: mqtt.maximum_queued_messages,
+            bytes: mqtt.maximum_queued_bytes,
+            best_effort: mqtt.maximum_queued_best_effort,
+        },
+        retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
         handshake_timeout: mqtt.handshake_timeout,
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
     }
@@ -212,13 +217,11 @@ fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rust
     Ok(server_config(&files, tls.client_ca.as_deref(), &[])?)
 }
 
-/// Brings back what an earlier life has left. Returns the last record taken into account.
-async fn restore(broker: &Arc<Broker>, store: &Arc<StateStore>) -> anyhow::Result<Sequence> {
-    let (restoring, store) = (Arc::clone(broker), Arc::clone(store));
-    let replayed = tokio::task::spawn_blocking(move || restoring.restore(&store)).await?;
-    let replayed = replayed.context("restore sessions and retained messages")?;
-    broker.expire_restored_sessions();
-    Ok(replayed)
+/// Brings back what an earlier life has left.
+async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result<Dispatcher> {
+    let broker = Arc::clone(broker);
+    let restored = tokio::task::spawn_blocking(move || Dispatcher::restore(&broker, store)).await?;
+    restored.context("restore sessions and retained messages")
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {

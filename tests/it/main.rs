@@ -8,6 +8,7 @@
 mod architecture;
 mod browser;
 mod crash;
+mod crash_subscribers;
 mod floods;
 mod full_disk;
 mod hostile;

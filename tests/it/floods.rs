@@ -65,8 +65,10 @@ async fn a_silent_flood_makes_room_for_those_who_speak() {
     })
     .await;
     assert!(shed <= 320.0, "{shed}");
-    let few = async || (bridge.metric("process_open_fds").await < 200.0).then_some(());
+    let few = async || (bridge.metric("process_open_fds").await < 170.0).then_some(());
     eventually("the descriptors of those that are gone to be free", few).await;
+    let as_many = async || (bridge.metric("synap_mqtt_handshakes").await == 100.0).then_some(());
+    eventually("as many handshakes as two listeners allow", as_many).await;
     let told = async || (bridge.complaints().len() >= 2).then(|| bridge.complaints());
     let complaints = eventually("a warning of each listener", told).await;
     assert!(complaints.iter().all(|line| line.contains("to make room for a new one")), "{complaints:#?}");

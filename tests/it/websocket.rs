@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{
     bridge::{Bridge, Setup},
-    clients::{Subscriber, mqttjs},
+    clients::{Browser, Subscriber, mqttjs},
     process::Process,
     raw_mqtt::{Connect, PINGREQ, Publish, Version, kind, subscribe},
     raw_websocket::{MQTT, RawWebSocket, first, frame, handshake},
@@ -226,4 +226,41 @@ async fn the_drain_ends_them_like_the_others() {
     drop(idle);
     // Nor was anyone cut off at the end of the grace period.
     assert_eq!(bridge.complaints(), Vec::<String>::new());
+}
+
+/// JavaScript that connects, pings, and says what has come: the types of the packets, or `error`.
+fn from_page(url: &str) -> String {
+    let connect = connect("page");
+    format!(
+        "new Promise((resolve) => {{
+            const socket = new WebSocket('{url}', 'mqtt');
+            const types = [];
+            socket.binaryType = 'arraybuffer';
+            socket.onopen = () => socket.send(new Uint8Array([...{connect:?}, ...{PINGREQ:?}]));
+            socket.onmessage = (message) => {{
+                types.push(...new Uint8Array(message.data).filter((byte) => byte === 0x20 || byte === 0xd0));
+                if (types.includes(0xd0)) resolve(types);
+            }};
+            socket.onerror = () => resolve('error');
+        }})"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_speaks_mqtt_from_the_own_page_and_from_no_other() {
+    let bridge = Setup::default().config(LISTENERS).start().await;
+    let mut browser = Browser::open(&bridge.url("/")).await;
+    let url = format!("ws://{}/mqtt", bridge.addresses.http);
+    assert_eq!(browser.evaluate(&from_page(&url)).await, json!([0x20, 0xd0]));
+
+    // A page of another port, without a policy of its own that would keep it in.
+    let other = Bridge::start().await;
+    let mut browser = Browser::open(&other.url("/healthz")).await;
+    for url in [url, format!("ws://{}/mqtt", address(&bridge, "ws"))] {
+        assert_eq!(browser.evaluate(&from_page(&url)).await, "error");
+    }
+    let complaint = bridge.complaint(0, "refused a connection").await;
+    assert!(complaint.contains(&format!("pages of http://{}", other.addresses.http)), "{complaint}");
+    bridge.finish(&["allowed_origins"]).await;
+    other.finish(&[]).await;
 }

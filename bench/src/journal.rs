@@ -248,10 +248,7 @@ pub fn seek(journal: &Journal, directory: &Path, goal: Goal, from: From, count: 
 }
 
 /// Reads on until a publication is the one.
-fn publication_behind(
-    reader: &mut Reader,
-    is_it: impl Fn(Sequence, Micros) -> bool,
-) -> Result<(Sequence, Micros)> {
+fn publication_behind(reader: &mut Reader, is_it: impl Fn(Sequence, Micros) -> bool) -> Result<(Sequence, Micros)> {
     loop {
         let slice = reader.read_disk()?.context("the record is not there")?;
         for record in slice.records() {

@@ -42,6 +42,15 @@ pub fn is_about_a_row(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["22", "23", "44", "54", "P0"].iter().any(|class| code.starts_with(class)))
 }
 
+/// Whether the server could not do so much at once, and might do less: 53200 out of memory, of
+/// which locks are the most likely kind (each chunk of a hypertable takes some, and the times of
+/// a few thousand rows may lie in as many chunks), 53400 configuration limit exceeded, 57014
+/// cancelled by a timeout of statements.
+pub fn is_too_much(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["53200", "53400", "57014"].contains(&&*code))
+}
+
 /// Gives up on work that takes longer than `limit`. The connection is of no use after that.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
     timeout(limit, work).await.unwrap_or(Err(WriteError::Timeout(limit)))

@@ -5,5 +5,6 @@
 #![cfg(test)]
 
 mod query;
+mod resume;
 mod support;
 mod writer;

@@ -1,6 +1,11 @@
 //! A fresh database, a journal on disk, and a writer between them.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    io,
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use synap_mqtt::{
@@ -77,17 +82,48 @@ impl TestDatabase {
 /// A journal in a directory of its own.
 pub struct TestJournal {
     pub journal: Journal,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl TestJournal {
     pub fn open() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap(), |_| {})
+    }
+
+    /// A journal that removes each segment as soon as no cursor needs it.
+    pub fn open_forgetful() -> Self {
+        Self::open_in(tempfile::tempdir().unwrap(), |options| options.log.retain_bytes = 0)
+    }
+
+    fn open_in(directory: tempfile::TempDir, adjust: impl FnOnce(&mut JournalOptions)) -> Self {
         let mut options = JournalOptions::default();
         options.log.segment_bytes = 1 << 20;
         options.memory.tail = 256 << 10;
+        adjust(&mut options);
         let (journal, _) = Journal::open(directory.path(), options).unwrap();
-        Self { journal, _directory: directory }
+        Self { journal, directory }
+    }
+
+    /// A copy of its files as they are now, as a backup would take them.
+    pub fn back_up(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+
+    /// The journal in a backup.
+    pub fn restore(copy: tempfile::TempDir) -> Self {
+        Self::open_in(copy, |_| {})
+    }
+
+    /// Closes it and opens it again, as a restart does.
+    pub fn restart(self) -> Self {
+        self.journal.close();
+        drop(self.journal);
+        Self::open_in(self.directory, |_| {})
     }
 
     /// Appends payloads to a topic, in one batch, durably. Returns the first sequence.
@@ -120,7 +156,12 @@ impl TestJournal {
 
     /// Appends `count` telemetry messages `{"n":0}`, `{"n":1}`, … in batches of a hundred.
     pub async fn publish_numbers(&self, count: usize) {
-        let payloads: Vec<_> = (0..count).map(|n| format!("{{\"n\":{n}}}").into_bytes()).collect();
+        self.publish_range(0..count).await;
+    }
+
+    /// Appends telemetry messages with these numbers, in batches of a hundred.
+    pub async fn publish_range(&self, numbers: std::ops::Range<usize>) {
+        let payloads: Vec<_> = numbers.map(|n| format!("{{\"n\":{n}}}").into_bytes()).collect();
         for batch in payloads.chunks(100) {
             let batch: Vec<_> = batch.iter().map(Vec::as_slice).collect();
             self.publish("devices/pump-7/telemetry", &batch).await;
@@ -132,7 +173,11 @@ impl TestJournal {
     }
 
     pub fn write_to(&self, database: &TestDatabase) -> RunningWriter {
-        let writer = Writer::new(database.settings(), self.journal.clone(), self.mapper());
+        self.write_with(database.settings())
+    }
+
+    pub fn write_with(&self, settings: Settings) -> RunningWriter {
+        let writer = Writer::new(settings, self.journal.clone(), self.mapper());
         let (statistics, stop) = (writer.statistics(), CancellationToken::new());
         RunningWriter { statistics, task: tokio::spawn(writer.run(stop.clone())), stop, journal: self.journal.clone() }
     }
@@ -165,4 +210,49 @@ impl RunningWriter {
 pub async fn stored_numbers(pool: &PgPool) -> Vec<i32> {
     let sql = "select (data->>'n')::int from events where data ? 'n' order by (metadata->>'sequence')::bigint";
     sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
+}
+
+/// What is logged at WARN and ERROR by tasks of this thread, which are all of a test's on a
+/// current-thread runtime.
+pub struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    /// Listens from now on.
+    pub fn start() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(Arc::new(Lines(Arc::clone(&lines))))
+            .finish();
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Asserts that these are the lines, by a part of each, in this order.
+    pub fn assert_said(&self, parts: &[&str]) {
+        let lines = self.lines();
+        let right = lines.len() == parts.len() && lines.iter().zip(parts).all(|(line, part)| line.contains(part));
+        assert!(right, "expected {parts:#?}\nin {lines:#?}");
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for &Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -222,24 +222,3 @@ async fn a_pod_s_own_plain_table_is_used_as_it_is() {
     pool.close().await;
     database.drop().await;
 }
-
-#[tokio::test]
-async fn a_journal_older_than_the_database_repeats_no_row() {
-    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
-    journal.publish_numbers(300).await;
-    let writer = journal.write_to(&database);
-    writer.catch_up().await;
-    writer.stop().await;
-    let pool = database.pool();
-    sqlx::raw_sql("update mqtt.writer_cursor set sequence = 1000000000; delete from events where data->>'n' = '250'")
-        .execute(&pool)
-        .await
-        .unwrap();
-    let writer = journal.write_to(&database);
-    writer.catch_up().await;
-    assert_eq!(stored_numbers(&pool).await, (0..300).collect::<Vec<_>>());
-    assert_eq!((writer.statistics.known_rows(), writer.statistics.rows()), (299, 1));
-    writer.stop().await;
-    pool.close().await;
-    database.drop().await;
-}

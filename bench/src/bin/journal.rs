@@ -124,7 +124,13 @@ async fn print_sizes(cli: &Cli, scratch: &Path, shape: Shape) -> Result<()> {
             format!("{} / {}", micros(median.unwrap_or_default()), micros(p99.unwrap_or_default()))
         };
         let recovery = largest.recovery.unwrap_or_default().as_secs_f64() * 1e3;
-        println!("| {records} | {recovery:.1} ms | {} | {} | {} | {} |", cell(0, 0), cell(0, 1), cell(1, 0), cell(1, 1));
+        println!(
+            "| {records} | {recovery:.1} ms | {} | {} | {} | {} |",
+            cell(0, 0),
+            cell(0, 1),
+            cell(1, 0),
+            cell(1, 1)
+        );
     }
     println!("\n| reading {} records in order | records/s | MB/s |\n| --- | ---: | ---: |", cli.records);
     for (from, best) in ["from disk", "from the page cache", "from the journal's memory"].iter().zip(largest.reads) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tokio::time::timeout;
 
 use crate::journal::ReadError;
@@ -12,6 +13,17 @@ pub enum WriteError {
     /// No session with the server.
     #[error("cannot connect: {0}")]
     Connect(#[source] sqlx::Error),
+    /// TLS with a server that could not prove to be the one that the URL asks for.
+    #[error(
+        "the certificate of {host} is not accepted ({reason}); `sslrootcert` in the URL names the CA that signed it, and \
+         with `sslmode=verify-full` the URL's host must be one that it names"
+    )]
+    Certificate {
+        /// The server's name or address.
+        host: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// Tables could not be made or looked at.
     #[error("cannot prepare the tables: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -31,6 +43,32 @@ pub enum WriteError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl WriteError {
+    /// Why there is no session with `host`.
+    pub fn connecting(host: &str, error: sqlx::Error) -> Self {
+        let refused = match &error {
+            sqlx::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+            _ => None,
+        };
+        match refused {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                Self::Certificate { host: host.to_owned(), reason: explain(reason) }
+            }
+            _ => Self::Connect(error),
+        }
+    }
+}
+
+/// What is wrong with a certificate, where the library names only its error.
+fn explain(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "no trusted CA has signed it".into(),
+        CertificateError::Expired => "it has expired".into(),
+        CertificateError::NotValidYet => "it is not valid yet".into(),
+        other => other.to_string(),
+    }
 }
 
 /// Whether an error is about the values of a row, so that it would be the same at every retry

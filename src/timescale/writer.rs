@@ -178,7 +178,9 @@ impl Writer {
     }
 
     async fn connect(&self) -> Result<PgConnection, WriteError> {
-        let mut connection = transport::connect(&self.settings.database).await.map_err(WriteError::Connect)?;
+        let database = &self.settings.database;
+        let refused = |error| WriteError::connecting(database.get_host(), error);
+        let mut connection = transport::connect(database).await.map_err(refused)?;
         // A bridge that vanished must not hold the cursor's lock; and notices are not news.
         let settings = "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'";
         sqlx::raw_sql(settings).execute(&mut connection).await.map_err(WriteError::Connect)?;

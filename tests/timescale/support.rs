@@ -32,19 +32,35 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
 
+/// The server that the tests may use, as `scripts/timescaledb up` prints it.
+pub fn server() -> PgConnectOptions {
+    let url = std::env::var("SYNAP_TEST_DATABASE_URL")
+        .expect("SYNAP_TEST_DATABASE_URL names a TimescaleDB; `scripts/timescaledb up` prints one");
+    PgConnectOptions::from_str(&url).expect("SYNAP_TEST_DATABASE_URL is a postgres URL")
+}
+
+/// A name that nothing on the server has.
+pub fn fresh_name(kind: &str) -> String {
+    format!("synap_{kind}_{}", Uuid::new_v4().simple())
+}
+
 /// A server's URL with another database's name.
 pub struct TestDatabase {
     server: PgConnectOptions,
-    name: String,
+    pub name: String,
 }
 
 impl TestDatabase {
     /// Names a database that does not exist yet.
     pub fn name() -> Self {
-        let url = std::env::var("SYNAP_TEST_DATABASE_URL")
-            .expect("SYNAP_TEST_DATABASE_URL names a TimescaleDB; `scripts/timescaledb up` prints one");
-        let server = PgConnectOptions::from_str(&url).expect("SYNAP_TEST_DATABASE_URL is a postgres URL");
-        Self { server, name: format!("synap_test_{}", Uuid::new_v4().simple()) }
+        Self { server: server(), name: fresh_name("test") }
+    }
+
+    /// Makes a database on a server of the test's own.
+    pub async fn create_on(server: PgConnectOptions) -> Self {
+        let database = Self { server, name: fresh_name("test") };
+        database.create_now().await;
+        database
     }
 
     pub async fn create() -> Self {
@@ -61,16 +77,26 @@ impl TestDatabase {
         self.on_server(format!("drop database {} with (force)", self.name)).await;
     }
 
-    async fn on_server(&self, sql: String) {
+    /// Runs statements outside of the database.
+    pub async fn on_server(&self, sql: String) {
         let mut connection: PgConnection = self.server.connect().await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
 
     pub fn settings(&self) -> Settings {
+        self.settings_of(self.server.clone())
+    }
+
+    /// Settings to connect as another role.
+    pub fn settings_as(&self, role: &str) -> Settings {
+        self.settings_of(self.server.clone().username(role))
+    }
+
+    /// Settings with another way to the same server.
+    pub fn settings_of(&self, server: PgConnectOptions) -> Settings {
         let mut settings = Settings::new("postgres://unused", limits::MEMORY, Duration::from_secs(30)).unwrap();
-        settings.database =
-            self.server.clone().database(&self.name).application_name("synap-mqtt").disable_statement_logging();
+        settings.database = server.database(&self.name).application_name("synap-mqtt").disable_statement_logging();
         settings
     }
 
@@ -198,6 +224,27 @@ impl RunningWriter {
 
     pub async fn catch_up(&self) {
         eventually("the writer catches up", async || self.caught_up()).await;
+    }
+
+    /// Waits until everything is written, and cuts four COPYs off meanwhile.
+    pub async fn catch_up_in_spite_of_cuts(&self, pool: &PgPool) {
+        let mut cuts = 0;
+        eventually("all is written in spite of cuts", async || {
+            let cut: i64 = sqlx::query_scalar(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                 where application_name = 'synap-mqtt' and datname = current_database() and state = 'active'
+                 and query like 'copy events%' and $1 < 4",
+            )
+            .bind(cuts)
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            cuts += cut;
+            self.caught_up()
+        })
+        .await;
+        assert!(cuts > 0, "no COPY was cut");
+        assert_eq!(self.statistics.known_rows(), 0, "a row was written twice");
     }
 
     pub async fn stop(self) {

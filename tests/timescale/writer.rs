@@ -62,24 +62,8 @@ async fn nothing_is_lost_or_doubled_when_the_connection_is_cut_at_any_time() {
     journal.publish_numbers(60_000).await;
     let pool = database.pool();
     let writer = journal.write_to(&database);
-    let mut cuts = 0;
-    eventually("all is written in spite of cuts", async || {
-        let cut: i64 = sqlx::query_scalar(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity
-             where application_name = 'synap-mqtt' and datname = current_database() and state = 'active'
-             and query like 'copy events%' and $1 < 4",
-        )
-        .bind(cuts)
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-        cuts += cut;
-        writer.caught_up()
-    })
-    .await;
-    assert!(cuts > 0, "no COPY was cut");
+    writer.catch_up_in_spite_of_cuts(&pool).await;
     assert_eq!(stored_numbers(&pool).await, (0..60_000).collect::<Vec<_>>());
-    assert_eq!(writer.statistics.known_rows(), 0, "a row was written twice");
     writer.stop().await;
     pool.close().await;
     database.drop().await;

@@ -24,9 +24,12 @@ pub enum WriteError {
         /// What is wrong with its certificate.
         reason: String,
     },
-    /// Tables could not be made or looked at.
+    /// Tables could not be made.
     #[error("cannot prepare the tables: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Tables could not be looked at, or the cursor not be read or set.
+    #[error("cannot prepare the tables: {0}")]
+    Prepare(#[source] sqlx::Error),
     /// `events` existed already, and is not the pod's table.
     #[error("the table events exists without the columns that a pod's has: {0}")]
     Columns(String),
@@ -46,6 +49,14 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// As it is called before anything is stored.
+    pub fn preparing(self) -> Self {
+        match self {
+            Self::Store(error) => Self::Prepare(error),
+            other => other,
+        }
+    }
+
     /// Why there is no session with `host`.
     pub fn connecting(host: &str, error: sqlx::Error) -> Self {
         let refused = match &error {

@@ -29,77 +29,93 @@ pub struct Resumed {
 }
 
 /// The cursor of a journal as the database has it.
+#[derive(Clone, Copy)]
 struct Stored {
     sequence: Sequence,
     last_event: Option<Uuid>,
+    known_through: Sequence,
 }
 
 /// Finds out, and sets the database's cursor to it.
 pub async fn resume(connection: &mut PgConnection, origin: &Origin, key: Key) -> Result<Resumed, WriteError> {
+    let journal = origin.journal.id();
     let start = origin.journal.oldest().previous();
     let end = origin.journal.watermark(Watermark::Appended);
-    let Some(stored) = read_cursor(connection, origin.journal.id()).await? else {
-        begin(connection, origin.journal.id(), start).await?;
-        // The table may have been filled before the cursor was lost; its key would tell.
+    let Some(stored) = read_cursor(connection, journal).await? else {
+        // The table may have been filled before the cursor was lost. Its key would tell.
         let known_through = if key == Key::Missing { end } else { Sequence::ZERO };
-        return Ok(Resumed { position: start, known_through });
+        let resumed = Resumed { position: start, known_through };
+        begin(connection, journal, resumed).await?;
+        return Ok(resumed);
     };
-    let at = stored.sequence;
-    if at > end {
+    let Stored { sequence: at, last_event, known_through } = stored;
+    let resumed = if at > end {
         tracing::error!(stored = %at, %end,
             "the database has events beyond the journal's end: the journal was restored from an older copy; \
              writing again what it holds, leaving out what the table has");
-    } else if !is_borne_out(origin, &stored).await? {
-        tracing::error!(stored = %at, event = ?stored.last_event,
+        Resumed { position: start, known_through: known_through.max(at) }
+    } else if !is_borne_out(origin, stored).await? {
+        tracing::error!(stored = %at, event = ?last_event,
             "the journal does not have the last event that the database has from it: it was restored from an older \
              copy and has gone on, or is damaged; writing again what it holds, leaving out what the table has");
+        Resumed { position: start, known_through: known_through.max(end) }
     } else if at < start {
         tracing::error!(after = %at, before = %start.next(),
             "the journal no longer holds records that the database does not have: they are lost to the table");
-        go_back(connection, origin.journal.id(), at, start).await?;
-        return Ok(Resumed { position: start, known_through: Sequence::ZERO });
+        Resumed { position: start, known_through }
     } else {
-        return Ok(Resumed { position: at, known_through: Sequence::ZERO });
-    }
-    go_back(connection, origin.journal.id(), at, start).await?;
-    Ok(Resumed { position: start, known_through: end.max(at) })
+        return Ok(Resumed { position: at, known_through });
+    };
+    move_cursor(connection, journal, at, resumed).await?;
+    Ok(resumed)
 }
 
 async fn read_cursor(connection: &mut PgConnection, journal: Uuid) -> Result<Option<Stored>, sqlx::Error> {
-    let row: Option<(i64, Option<Uuid>)> =
-        sqlx::query_as("select sequence, last_event from mqtt.writer_cursor where journal = $1")
+    let row: Option<(i64, Option<Uuid>, i64)> =
+        sqlx::query_as("select sequence, last_event, known_through from mqtt.writer_cursor where journal = $1")
             .bind(journal)
             .fetch_optional(connection)
             .await?;
-    Ok(row.map(|(sequence, last_event)| Stored { sequence: Sequence(sequence.max(0).cast_unsigned()), last_event }))
+    let sequence = |number: i64| Sequence(number.max(0).cast_unsigned());
+    Ok(row.map(|(at, last_event, known)| Stored { sequence: sequence(at), last_event, known_through: sequence(known) }))
 }
 
 /// Makes the cursor of a journal that the database does not know.
-async fn begin(connection: &mut PgConnection, journal: Uuid, start: Sequence) -> Result<(), WriteError> {
+async fn begin(connection: &mut PgConnection, journal: Uuid, at: Resumed) -> Result<(), WriteError> {
     let others: i64 = sqlx::query_scalar("select count(*) from mqtt.writer_cursor").fetch_one(&mut *connection).await?;
     if others > 0 {
         tracing::warn!(%journal, others,
             "the database knows other journals, but not this one. That is so where bridges share it; where the data \
              directory was replaced, events that the old journal had and the table does not are lost");
     }
-    if start > Sequence::ZERO {
-        tracing::warn!(before = %start.next(),
+    if at.position > Sequence::ZERO {
+        tracing::warn!(before = %at.position.next(),
             "the database does not know this journal, and the journal's first records have been removed already: they \
              are not written to the table");
     }
-    sqlx::query("insert into mqtt.writer_cursor (journal, sequence) values ($1, $2)")
+    sqlx::query("insert into mqtt.writer_cursor (journal, sequence, known_through) values ($1, $2, $3)")
         .bind(journal)
-        .bind(start.0.cast_signed())
+        .bind(at.position.0.cast_signed())
+        .bind(at.known_through.0.cast_signed())
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Moves the cursor to where it is to begin again.
-async fn go_back(connection: &mut PgConnection, journal: Uuid, from: Sequence, to: Sequence) -> Result<(), WriteError> {
-    let sql = "update mqtt.writer_cursor set sequence = $3, last_event = null, updated_at = now()
+/// Moves the cursor without storing anything.
+async fn move_cursor(
+    connection: &mut PgConnection,
+    journal: Uuid,
+    from: Sequence,
+    to: Resumed,
+) -> Result<(), WriteError> {
+    let sql = "update mqtt.writer_cursor set sequence = $3, known_through = $4, last_event = null, updated_at = now()
          where journal = $1 and sequence = $2";
-    let update = sqlx::query(sql).bind(journal).bind(from.0.cast_signed()).bind(to.0.cast_signed());
+    let update = sqlx::query(sql)
+        .bind(journal)
+        .bind(from.0.cast_signed())
+        .bind(to.position.0.cast_signed())
+        .bind(to.known_through.0.cast_signed());
     match update.execute(connection).await?.rows_affected() {
         1 => Ok(()),
         _ => Err(WriteError::Overtaken),
@@ -108,7 +124,7 @@ async fn go_back(connection: &mut PgConnection, journal: Uuid, from: Sequence, t
 
 /// Whether the journal's last event at or before the cursor is the one that was stored. One that
 /// the journal no longer holds, or that was never told, speaks for itself.
-async fn is_borne_out(origin: &Origin, stored: &Stored) -> Result<bool, WriteError> {
+async fn is_borne_out(origin: &Origin, stored: Stored) -> Result<bool, WriteError> {
     let Some(expected) = stored.last_event else { return Ok(true) };
     let (journal, mapper, at) = (origin.journal.clone(), origin.mapper.clone(), stored.sequence);
     let found = tokio::task::spawn_blocking(move || last_event(&journal, &*mapper, at))

@@ -113,7 +113,8 @@ impl Writer {
     /// One session with the database, until it fails or `stop` is cancelled and all is stored.
     async fn write(&mut self, stop: &CancellationToken, retry: &mut Retry) -> Result<(), WriteError> {
         let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.connect()).await?;
-        let Prepared { position, known } = within(limits::TIMESCALE_TIMEOUT, self.prepare(&mut connection)).await?;
+        let prepared = within(limits::TIMESCALE_TIMEOUT, self.prepare(&mut connection)).await;
+        let Prepared { position, known } = prepared.map_err(WriteError::preparing)?;
         self.cursor.set(position);
         self.statistics.record_position(position);
         if retry.failures == 0 || self.lag() == 0 {

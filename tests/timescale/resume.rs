@@ -181,6 +181,34 @@ async fn a_lost_cursor_repeats_no_row_with_a_key_or_without() {
 }
 
 #[tokio::test]
+async fn going_over_what_may_be_there_can_be_interrupted() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let pool = database.pool();
+    run(&pool, KEYLESS).await;
+    journal.publish_numbers(12_000).await;
+    write_all(&journal, &database).await;
+    // The last batch of the second time fails, for no reason of its rows, when others are stored.
+    run(
+        &pool,
+        "delete from mqtt.writer_cursor; delete from events where data->>'n' = '11999';
+        create function refuse() returns trigger language plpgsql as $$ begin
+            raise exception 'no room' using errcode = '53100';
+        end $$;
+        create trigger refuse before insert on events for each row execute function refuse()",
+    )
+    .await;
+    let writer = journal.write_to(&database);
+    let interrupted = async || writer.statistics.last_error().is_some() && writer.statistics.cursor() > Sequence::ZERO;
+    eventually("a session ends in the middle", interrupted).await;
+    run(&pool, "drop trigger refuse on events").await;
+    writer.catch_up().await;
+    assert_eq!(stored_numbers(&pool).await, (0..12_000).collect::<Vec<_>>());
+    writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_row_that_another_key_refuses_is_set_aside_and_not_taken_for_a_known_one() {
     let (database, journal) = (TestDatabase::create().await, TestJournal::open());
     journal.publish_numbers(1).await;

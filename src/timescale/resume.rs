@@ -134,7 +134,8 @@ async fn is_borne_out(origin: &Origin, stored: Stored) -> Result<bool, WriteErro
     Ok(found.is_none_or(|found| found == expected))
 }
 
-/// The id of the last event at or before a position. Blocks.
+/// The id of the last event at or before a position: of the records that the feed makes rows of.
+/// Blocks.
 fn last_event(journal: &Journal, mapper: &dyn EventMapper, at: Sequence) -> std::io::Result<Option<Uuid>> {
     let mut before = at.next();
     while let Some(batches) = journal.read_before(before)? {

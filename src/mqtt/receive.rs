@@ -196,6 +196,7 @@ impl<S> Connection<S> {
         }
         let reason = match window.receive(packet_id) {
             Receipt::First(number) if self.owned.session.tracked.load(Ordering::Acquire) => {
+                let number = self.owned.session.on_record(number);
                 Change::Receive { number }.record(self.owned.session.id, true, &mut self.batch);
                 self.answers.push(Answer::Pubrel(packet_id));
                 return;
@@ -214,6 +215,7 @@ impl<S> Connection<S> {
         if self.owned.session.tracked.load(Ordering::Acquire)
             && let Some(acknowledged) = self.owned.state.window.take_progress()
         {
+            let acknowledged = acknowledged.on_record(|number| self.owned.session.on_record(number));
             Change::Acknowledge(acknowledged).record(self.owned.session.id, false, &mut self.batch);
         }
     }

@@ -67,6 +67,7 @@ impl Listener {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "cannot set socket options");
         }
+        broker.statistics.sockets.add(1);
         let serving = Arc::clone(broker);
         match self.tls.clone() {
             None => {

@@ -33,6 +33,7 @@ mod session;
 mod statistics;
 mod subscribe;
 mod topic_match;
+mod traffic;
 mod varint;
 mod will;
 mod window;

@@ -172,6 +172,7 @@ impl Dispatcher {
         // Once only: what was appended will be applied. What was not is tried again.
         if !batch.is_empty() && self.append(batch).await {
             self.dispatch.ledger.forget_deadline(id);
+            self.dispatch.broker.statistics.expired.add(u64::from(expired));
             if let Some(mut owned) = owned.filter(|_| expired) {
                 self.dispatch.broker.sessions.end(&mut owned);
             }

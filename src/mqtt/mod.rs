@@ -146,11 +146,20 @@ impl Broker {
         &self.statistics
     }
 
-    /// Sessions, subscriptions and retained messages there are now.
+    /// Sessions, what waits for them, subscriptions and retained messages there are now. Looks at every
+    /// session.
     #[must_use]
     pub fn census(&self) -> Census {
+        let sessions = self.sessions.all();
+        let queued = sessions.iter().map(|session| {
+            let mailbox = session.mailbox.lock();
+            (mailbox.len() as u64, mailbox.bytes())
+        });
+        let (queued, queued_bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Census {
-            sessions: self.sessions.count(),
+            sessions: sessions.len(),
+            queued,
+            queued_bytes,
             subscriptions: self.statistics.subscriptions.get(),
             retained: self.statistics.retained.get(),
             retained_bytes: self.statistics.retained_bytes.get(),
@@ -182,6 +191,10 @@ impl Broker {
 pub struct Census {
     /// Connected or not.
     pub sessions: usize,
+    /// Messages that wait for sessions, counted once for each.
+    pub queued: u64,
+    /// Bytes of those of QoS 1 and 2: topic, properties and payload.
+    pub queued_bytes: u64,
     /// Of all sessions.
     pub subscriptions: u64,
     /// Topics with a retained message.

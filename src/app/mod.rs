@@ -7,6 +7,7 @@
 mod greeting;
 mod health;
 mod metrics;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -83,6 +84,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
     let services = Services {
         events: event_store(database.as_ref(), &journal, &mapper),
+        sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {
             sources.collect();

@@ -1,4 +1,4 @@
-//! The HTTP server: the event stream, stored events, metrics, health, and the page at `/`.
+//! The HTTP server: the event stream, stored events, MQTT sessions, metrics, health, and the page at `/`.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
 //! task of its connection. Nothing here keeps state of its own: what is shown is injected with
@@ -24,7 +24,7 @@ pub use server::Server;
 use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
-    types::{EventPage, EventQuery, HealthSnapshot},
+    types::{EventPage, EventQuery, HealthSnapshot, SessionInfo, SessionPage, SessionQuery},
 };
 
 /// What the server shows.
@@ -34,6 +34,8 @@ pub struct Services {
     pub streams: Streams,
     /// Behind `/api/events`.
     pub events: Arc<dyn EventStore>,
+    /// Behind `/api/sessions`.
+    pub sessions: Arc<dyn SessionDirectory>,
     /// Behind `/metrics`: the text that Prometheus reads.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Behind `/healthz` and `/readyz`.
@@ -56,6 +58,19 @@ pub enum QueryError {
     #[error("stored events cannot be read: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
+
+/// Where MQTT sessions are asked for.
+pub trait SessionDirectory: Send + Sync {
+    /// One page of sessions.
+    fn page(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionsUnavailable>>;
+    /// The session of a client, with its filters.
+    fn session<'a>(&'a self, client_id: &'a str) -> BoxFuture<'a, Result<Option<SessionInfo>, SessionsUnavailable>>;
+}
+
+/// Why nothing is known of sessions.
+#[derive(Debug, thiserror::Error)]
+#[error("sessions cannot be listed: {0}")]
+pub struct SessionsUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 impl EventStore for History {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::QueryError;
+use super::{QueryError, SessionsUnavailable};
 
 /// A refusal. Its type is `about:blank`: the status says what kind it is.
 #[derive(Debug)]
@@ -48,6 +48,13 @@ impl From<QueryError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stored events cannot be read now; try again later")
             }
         }
+    }
+}
+
+impl From<SessionsUnavailable> for Problem {
+    fn from(SessionsUnavailable(source): SessionsUnavailable) -> Self {
+        tracing::warn!(error = %source, "sessions cannot be listed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sessions cannot be listed now; try again later")
     }
 }
 

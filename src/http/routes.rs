@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{Services, assets, host, parameters, problem::Problem};
-use crate::types::{EventPage, HealthSnapshot};
+use crate::types::{EventPage, HealthSnapshot, SessionInfo, SessionPage};
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
     let router = Router::new()
         .route("/api/events/stream", get(stream))
         .route("/api/events", get(events))
+        .route("/api/sessions", get(sessions))
+        .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -69,6 +71,17 @@ async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Pr
 fn page_json(page: &EventPage) -> String {
     let cursor = serde_json::Value::from(page.next_cursor.as_deref());
     format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
+}
+
+async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<SessionPage>, Problem> {
+    Ok(Json(context.services.sessions.page(parameters::sessions(&uri)?).await?))
+}
+
+async fn session(State(context): State<Context>, Path(client_id): Path<String>) -> Result<Json<SessionInfo>, Problem> {
+    let found = context.services.sessions.session(&client_id).await?;
+    found
+        .map(Json)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("the client {client_id:?} has no session")))
 }
 
 async fn metrics(State(context): State<Context>) -> Response {

@@ -28,13 +28,14 @@ use super::{
     acknowledge::{AnswerQueue, Answers, Unanswered},
     codec::{Disconnect, ProtocolVersion},
     end::End,
+    presence::Presence,
     receive::Aliases,
     session::OwnedSession,
     traffic::Meter,
     will::Will,
 };
 use crate::{
-    journal::{BatchBuilder, Reader, Slice, Watermark},
+    journal::{BatchBuilder, Clock, Reader, Slice, SystemClock, Watermark},
     types::Signal,
 };
 
@@ -174,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
         }
         self.broker.statistics.connections.sub(1);
+        self.broker.presences.leave(self.owned.session.id);
         self.owned.session.mailbox.lock().set_online(false);
         self.owned.session.set_in_flight(self.owned.state.window.oldest());
         self.log(&end);
@@ -187,6 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn enter(&mut self) {
+        let Agreement { version, silence, .. } = self.agreement;
+        let presence = Presence { peer: self.peer, version, silence, since: SystemClock.now() };
+        self.broker.presences.enter(self.owned.session.id, presence);
         self.owned.session.mailbox.lock().set_online(true);
         let statistics = &self.broker.statistics;
         statistics.connected.add(1);

@@ -5,7 +5,8 @@
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
-//! (packet identifiers out and in); `will`; `handover` (shared subscriptions).
+//! (packet identifiers out and in); `will`; `handover` (shared subscriptions); `directory`
+//! (what sessions there are, for people), from `presence` and the ledger.
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
@@ -16,6 +17,7 @@ pub mod codec;
 mod connect;
 mod connection;
 mod deliver;
+mod directory;
 mod dispatch;
 mod dispatcher;
 mod end;
@@ -25,6 +27,7 @@ mod ledger;
 mod listener;
 mod mailbox;
 mod part;
+mod presence;
 mod receive;
 mod restore;
 mod retained;
@@ -48,6 +51,7 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use directory::DirectoryError;
 pub use dispatcher::Dispatcher;
 pub use listener::Listener;
 pub use mailbox::MailboxLimits;
@@ -55,9 +59,15 @@ pub use restore::RestoreError;
 pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
+use directory::Directory;
+use presence::Presences;
 use session::Registry;
 
-use crate::{journal::Journal, limits, types::Sequence};
+use crate::{
+    journal::{Clock, Journal, SystemClock},
+    limits,
+    types::{Micros, Sequence},
+};
 
 /// How the broker treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +124,9 @@ pub struct Broker {
     settings: Settings,
     guarantees: Box<GuaranteePolicy>,
     sessions: Registry,
+    presences: Presences,
+    directory: Directory,
+    started: Micros,
     /// Everything in the journal up to here has been dispatched and applied.
     applied: AtomicU64,
     statistics: Statistics,
@@ -132,6 +145,9 @@ impl Broker {
             settings,
             guarantees,
             sessions: Registry::default(),
+            presences: Presences::default(),
+            directory: Directory::default(),
+            started: SystemClock.now(),
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),
             stopping: AtomicBool::new(false),

@@ -13,6 +13,7 @@ mod full_disk;
 mod hostile;
 mod qos;
 mod sea_surface;
+mod sessions;
 mod support;
 mod timescale_cut;
 mod tour;

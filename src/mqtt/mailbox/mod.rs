@@ -154,6 +154,12 @@ impl Mailbox {
         self.queue.len()
     }
 
+    /// Messages of QoS 1 and 2 that wait.
+    #[must_use]
+    pub const fn numbered(&self) -> usize {
+        self.queue.len() - self.best_effort
+    }
+
     /// Bytes of the QoS 1 and 2 messages that wait.
     #[must_use]
     pub const fn bytes(&self) -> u64 {

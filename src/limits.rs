@@ -41,6 +41,9 @@ pub const MAXIMUM_RETAINED_BYTES: u64 = 64 << 20;
 /// A fifth of a second at full speed: an entry takes a few bytes, the payload stays in the journal.
 pub const MAXIMUM_QUEUED_BEST_EFFORT: usize = 100_000;
 
+/// How often the `$SYS` topics follow what they tell: mosquitto's own default, which dashboards expect.
+pub const SYS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Filters that one session may hold; more are refused with 0x97 Quota exceeded.
 pub const MAXIMUM_SUBSCRIPTIONS: usize = 1_000;
 

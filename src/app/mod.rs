@@ -171,6 +171,7 @@ fn broker_settings(settings: &Settings) -> mqtt::Settings {
             best_effort: mqtt.maximum_queued_best_effort,
         },
         retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
+        sys_interval: mqtt.sys_interval,
         handshake_timeout: mqtt.handshake_timeout,
     }
 }

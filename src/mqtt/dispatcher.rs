@@ -6,7 +6,7 @@
 //! messages within a topic and a QoS only (MQTT 5.0 section 4.6).
 //!
 //! It also writes checkpoints, publishes wills that are due, ends sessions whose clients stay away,
-//! opens queues that have room again, and answers what is asked about sessions.
+//! opens queues that have room again, publishes the `$SYS` topics, and answers what is asked about sessions.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -79,6 +79,7 @@ impl Dispatcher {
         let mut best_effort = journal.reader(start, Watermark::Appended);
         let mut durable = journal.reader(start, Watermark::Durable);
         let (mut last_checkpoint, mut last_upkeep) = (Instant::now(), Instant::now());
+        self.dispatch.publish_system();
         loop {
             let busy =
                 self.pass(&mut best_effort, Pass::BestEffort).await | self.pass(&mut durable, Pass::Durable).await;
@@ -153,6 +154,7 @@ impl Dispatcher {
         }
         self.record_closures().await;
         self.open_queues().await;
+        self.dispatch.publish_system();
     }
 
     /// Publishes the will of an absent client, or ends its session, whichever is due.

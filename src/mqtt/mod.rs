@@ -5,8 +5,8 @@
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
-//! (packet identifiers out and in); `will`; `handover` (shared subscriptions); `directory`
-//! (what sessions there are, for people), from `presence` and the ledger.
+//! (packet identifiers out and in); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
+//! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger.
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
@@ -35,6 +35,7 @@ mod routing;
 mod session;
 mod statistics;
 mod subscribe;
+mod system;
 mod topic_match;
 mod traffic;
 mod varint;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub mailbox: MailboxLimits,
     /// Bounds of what is retained.
     pub retained: RetainedLimits,
+    /// How often the `$SYS` topics are published; zero for never.
+    pub sys_interval: Duration,
     /// Time for the TLS handshake, and again for CONNECT.
     pub handshake_timeout: Duration,
 }
@@ -110,6 +113,7 @@ impl Default for Settings {
                 messages: limits::MAXIMUM_RETAINED_MESSAGES,
                 bytes: limits::MAXIMUM_RETAINED_BYTES,
             },
+            sys_interval: limits::SYS_INTERVAL,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
         }
     }

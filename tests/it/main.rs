@@ -15,5 +15,6 @@ mod qos;
 mod sea_surface;
 mod sessions;
 mod support;
+mod system_topics;
 mod timescale_cut;
 mod tour;

@@ -260,3 +260,50 @@ impl Dispatch {
         self.post(&target.session, &entry, Some(record));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_rises_to_a_steady_rate_and_fades() {
+        let mut load = Load::default();
+        // Two a second, looked at in uneven steps: 1 - e^(-t/T) of 120 a minute after the time t.
+        let (mut seconds, mut total) = (0, 0);
+        for step in [1, 9, 10, 40] {
+            seconds += step;
+            total += 2 * step;
+            load.follow(total, Duration::from_secs(step));
+            for (average, (end, fades_in)) in load.averages.iter().zip(AVERAGES) {
+                let expected = 120.0 * (1.0 - (-(seconds as f64) / fades_in).exp());
+                assert!((average - expected).abs() < 1e-9, "{end} after {seconds} s: {average}, not {expected}");
+            }
+        }
+        let before = load.averages;
+        load.follow(total, Duration::ZERO);
+        assert_eq!(load.averages, before, "no time, no rate");
+        load.follow(total, Duration::from_secs(60));
+        for ((now, before), (_, fades_in)) in load.averages.iter().zip(before).zip(AVERAGES) {
+            assert!((now - before * (-60.0 / fades_in).exp()).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn only_what_has_changed_is_published() {
+        let (mut topics, statistics) = (SystemTopics::new(Duration::from_secs(1)), Statistics::default());
+        assert!(topics.is_due());
+        let all = topics.update(&statistics, &Stock::default(), Sequence(1)).len();
+        assert!(!topics.is_due());
+        statistics.received.add(1);
+        let changed = topics.update(&statistics, &Stock::default(), Sequence(2));
+        let changed: Vec<_> = changed.iter().map(|record| record.publication().unwrap().topic).collect();
+        assert_eq!(changed[0], "$SYS/broker/publish/messages/received");
+        assert!(
+            changed[1..].iter().all(|topic| topic.starts_with("$SYS/broker/load/publish/received/")),
+            "{changed:?}"
+        );
+        let matching = |filter: &str| topics.matching(&filter.parse().unwrap()).count();
+        assert_eq!((matching("$SYS/#"), matching("$SYS/broker/uptime"), matching("+/broker/uptime")), (all, 1, 0));
+        assert!(!SystemTopics::new(Duration::ZERO).is_due());
+    }
+}

@@ -20,6 +20,7 @@ use super::{
     retained::{self, Retained},
     routing::{GroupId, Made, Routing, SubscriptionOptions, Target},
     session::{Session, SessionId, SessionState},
+    system::SystemTopics,
 };
 use crate::{
     journal::{Origin, OwnedRecord, Record, StateChange},
@@ -47,6 +48,7 @@ pub struct Dispatch {
     pub(super) routing: Routing,
     pub(super) retained: Retained,
     pub(super) ledger: Ledger,
+    pub(super) system: SystemTopics,
     /// While a start applies records again, there are no clients, and what was full is known.
     pub(super) replay: Option<Closures>,
     /// Best-effort messages up to here have been passed on.
@@ -62,6 +64,7 @@ impl Dispatch {
     #[must_use]
     pub fn new(broker: Arc<Broker>) -> Self {
         Self {
+            system: SystemTopics::new(broker.settings.sys_interval),
             broker,
             routing: Routing::default(),
             retained: Retained::default(),
@@ -378,7 +381,8 @@ impl Dispatch {
     fn send_retained(&mut self, session: &Arc<Session>, wanted: &Subscription<'_>, identifier: u32, at: Sequence) {
         let Ok(filter) = wanted.filter.parse() else { return };
         let identifiers: Identifiers = (identifier != 0).then_some(identifier).into_iter().collect();
-        let records: Vec<_> = self.retained.matching(&filter).cloned().collect();
+        let retained = self.retained.matching(&filter).chain(self.system.matching(&filter));
+        let records: Vec<_> = retained.cloned().collect();
         for record in records {
             let Some(publication) = record.publication() else { continue };
             let entry = Entry {

@@ -280,6 +280,12 @@ impl Routing {
         self.subscriptions
     }
 
+    /// How many of them are shared.
+    #[must_use]
+    pub fn shared_subscriptions(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+
     /// Whether a subscription may have been made after the best-effort message with this sequence was
     /// passed on, and in front of it in the journal.
     #[must_use]

@@ -11,8 +11,8 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_2_0_1_connack_comes_before_anything_else() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut sleeper = persistent(&bridge, version, "sleeper").await;
         sleeper.subscribe("night", 2).await;
         let mut publisher = bridge.client(version, "publisher").await;
@@ -26,8 +26,8 @@ async fn v5_3_2_0_1_connack_comes_before_anything_else() {
         assert_eq!((connack.reason(), connack.session_present()), (0, true));
         assert_eq!(sleeper.message().await.payload, b"1");
         assert_eq!(sleeper.message().await.payload, b"2");
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,18 +44,18 @@ async fn v5_3_2_0_2_there_is_one_connack() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_2_2_1_reserved_acknowledge_flags_are_0() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         for present in [0, 1] {
             let mut client = bridge.raw(version).await;
-            client.send(&Connect::persistent(version, &format!("flags-{version:?}")).encode()).await;
+            client.send(&Connect::persistent(version, "flags").encode()).await;
             assert_eq!(client.expect(kind::CONNACK).await.body()[0], present);
         }
+        for (version, connect) in refusals() {
+            assert_eq!(answers(&bridge, version, &connect).await[0].body()[0], 0);
+        }
+        bridge.finish(PEER).await;
     }
-    for (version, connect) in refusals() {
-        assert_eq!(answers(&bridge, version, &connect).await[0].body()[0], 0);
-    }
-    bridge.finish(PEER).await;
 }
 
 /// Whether a session was present for `connect`, whose reason is success either way.
@@ -66,21 +66,21 @@ async fn session_present(bridge: &Bridge, connect: &Connect) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_2_2_2_a_clean_start_has_no_session_present() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let kept = Connect::persistent(version, "client");
         session_present(&bridge, &kept).await;
         assert!(session_present(&bridge, &kept).await, "there is one");
         assert!(!session_present(&bridge, &Connect { clean: true, ..kept }).await);
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_2_2_3_session_present_says_whether_there_was_one() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
-        let kept = Connect::persistent(version, &format!("client-{version:?}"));
+        let bridge = Bridge::start().await;
+        let kept = Connect::persistent(version, "client");
         assert!(!session_present(&bridge, &kept).await, "none yet");
         assert!(session_present(&bridge, &kept).await, "the one from before");
         // A clean session of 3.1.1 leaves none behind, nor does one of 5.0 that does not outlive its connection.
@@ -88,8 +88,8 @@ async fn v5_3_2_2_3_session_present_says_whether_there_was_one() {
         brief.send(&[0xe0, 0]).await;
         brief.expect_close().await;
         assert!(!session_present(&bridge, &kept).await, "none any more");
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 /// A CONNECT for every way to be refused that leads to a CONNACK.

@@ -11,8 +11,8 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_6_0_1_what_is_sent_again_keeps_its_order() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = persistent(&bridge, version, "client").await;
         client.subscribe("t", 2).await;
         let mut publisher = bridge.client(version, "publisher").await;
@@ -37,10 +37,8 @@ async fn v5_4_6_0_1_what_is_sent_again_keeps_its_order() {
         for message in sent {
             assert_eq!(client.expect(kind::PUBLISH).await.publish(), Publish { dup: true, ..message });
         }
-        drop(client);
-        bridge.client(version, "client").await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +85,8 @@ async fn v5_4_6_0_4_pubrels_follow_the_order_of_their_pubrecs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_6_0_5_a_publisher_s_messages_keep_their_order() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut present = bridge.client(version, "present").await;
         present.subscribe("t/#", 2).await;
         let mut away = persistent(&bridge, version, "away").await;
@@ -116,10 +114,8 @@ async fn v5_4_6_0_5_a_publisher_s_messages_keep_their_order() {
                 assert!(before.as_ref() < Some(&payload), "{payload} after {before:?}");
             }
         }
-        drop(away);
-        bridge.client(version, "away").await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

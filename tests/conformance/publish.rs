@@ -4,7 +4,7 @@
 use crate::support::{
     PEER, VERSIONS,
     bridge::{Bridge, Setup},
-    expect_closed, expect_closed_after, expect_nothing_before, persistent,
+    expect_closed, expect_closed_after, expect_nothing_before, leave, persistent,
     properties::{id, number, two_bytes},
     publish,
     raw_mqtt::{Connect, Publish, RawMqtt, Version, ack, kind, packet},
@@ -13,8 +13,8 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_3_1_1_what_is_sent_again_has_dup() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         for qos in [1, 2] {
             let mut client = persistent(&bridge, version, "client").await;
             client.subscribe("t", qos).await;
@@ -28,8 +28,8 @@ async fn v5_3_3_1_1_what_is_sent_again_has_dup() {
             }
             bridge.client(version, "client").await;
         }
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,7 +279,7 @@ async fn v5_3_3_4_4_one_copy_has_the_identifiers_of_all_its_subscriptions() {
     client.message().await;
     subscribe_with(&mut client, &number(id::SUBSCRIPTION_IDENTIFIER, 5), &[("r", 1)]).await;
     assert_eq!(client.message().await.properties().subscription_identifiers(), [5]);
-    drop(client);
+    leave(client).await;
     publisher.publish("c/d", "x", 1).await;
     let mut client = persistent(&bridge, Version::V5, "client").await;
     assert_eq!(client.message().await.properties().subscription_identifiers(), [7]);

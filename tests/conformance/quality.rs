@@ -18,16 +18,10 @@ async fn subscriber(bridge: &Bridge, version: Version) -> RawMqtt {
     subscriber
 }
 
-/// The end of a session, so that the next version begins anew.
-async fn forget(bridge: &Bridge, version: Version, client: RawMqtt) {
-    drop(client);
-    bridge.client(version, "subscriber").await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_1_1_the_sender_of_qos_0_sends_it_once() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("t", "x", 0).await;
@@ -36,15 +30,14 @@ async fn v5_4_3_1_1_the_sender_of_qos_0_sends_it_once() {
         drop(client);
         let mut client = persistent(&bridge, version, "subscriber").await;
         expect_nothing_before(&mut publisher, &mut client, "t").await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_2_2_the_sender_of_qos_1_begins_without_dup() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         let mut ids = Vec::new();
@@ -56,15 +49,14 @@ async fn v5_4_3_2_2_the_sender_of_qos_1_begins_without_dup() {
             assert!(id > 0 && !ids.contains(&id), "a new one of its own: {id} of {ids:?}");
             ids.push(id);
         }
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_2_3_qos_1_is_unacknowledged_until_its_puback() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("t", "x", 1).await;
@@ -80,15 +72,14 @@ async fn v5_4_3_2_3_qos_1_is_unacknowledged_until_its_puback() {
         drop(client);
         let mut client = persistent(&bridge, version, "subscriber").await;
         expect_nothing_before(&mut publisher, &mut client, "t").await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_2_4_qos_1_is_owned_when_it_is_acknowledged() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.send(&Publish::new("t", "x", 1, 4711).encode(version)).await;
@@ -96,15 +87,14 @@ async fn v5_4_3_2_4_qos_1_is_owned_when_it_is_acknowledged() {
         // Whatever becomes of its publisher.
         drop(publisher);
         assert_eq!(client.message().await.payload, b"x");
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_2_5_after_puback_the_same_identifier_is_a_new_message() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = persistent(&bridge, version, "publisher").await;
         for (n, dup) in [false, true, false, true].into_iter().enumerate() {
@@ -112,17 +102,14 @@ async fn v5_4_3_2_5_after_puback_the_same_identifier_is_a_new_message() {
             publish(&mut publisher, version, &message).await;
             assert_eq!(client.message().await.payload, [n as u8], "DUP {dup}");
         }
-        drop(publisher);
-        bridge.client(version, "publisher").await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_2_the_sender_of_qos_2_begins_without_dup() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         let mut ids = Vec::new();
@@ -139,15 +126,14 @@ async fn v5_4_3_3_2_the_sender_of_qos_2_begins_without_dup() {
                 client.expect(kind::PUBREL).await;
             }
         }
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_3_qos_2_is_unacknowledged_until_its_pubrec() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("t", "x", 2).await;
@@ -162,15 +148,14 @@ async fn v5_4_3_3_3_qos_2_is_unacknowledged_until_its_pubrec() {
             let again = client.expect(kind::PUBLISH).await.publish();
             assert_eq!(again, Publish { dup: true, ..sent.clone() });
         }
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_4_pubrec_is_answered_with_pubrel() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("t", "x", 2).await;
@@ -182,15 +167,14 @@ async fn v5_4_3_3_4_pubrec_is_answered_with_pubrel() {
             assert_eq!((pubrel.id(), pubrel.reason()), (id, 0));
         }
         client.send(&ack(kind::PUBCOMP, id)).await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_5_pubrel_is_unacknowledged_until_its_pubcomp() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("t", "x", 2).await;
@@ -207,28 +191,26 @@ async fn v5_4_3_3_5_pubrel_is_unacknowledged_until_its_pubcomp() {
         drop(client);
         let mut client = persistent(&bridge, version, "subscriber").await;
         expect_nothing_before(&mut publisher, &mut client, "t").await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_8_qos_2_is_owned_when_it_is_received() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.send(&Publish::new("t", "x", 2, 4711).encode(version)).await;
         assert_eq!(publisher.expect(kind::PUBREC).await.id(), 4711);
         drop(publisher);
         assert_eq!(client.message().await.payload, b"x");
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 /// A bridge whose journal is as full as it may be, because the database never takes anything.
-async fn full(version: Version) -> (Bridge, RawMqtt) {
+pub async fn full(version: Version) -> (Bridge, RawMqtt) {
     let config = "[journal]\nsegment_bytes = \"1MiB\"\nmaximum_bytes = \"4MiB\"\nretain_bytes = 0\nretain_age = \"0s\"";
     let setup = Setup::default().config(config).timescale("postgres://nobody@127.0.0.1:1/nowhere");
     let bridge = setup.listening().await;
@@ -243,7 +225,7 @@ async fn full(version: Version) -> (Bridge, RawMqtt) {
 }
 
 /// Warnings that come with a full journal and a database that is not there.
-const FULL: &[&str] = &["journal", "database", "timescale"];
+pub const FULL: &[&str] = &["journal", "database", "timescale"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_9_after_a_refusal_the_same_identifier_is_a_new_message() {
@@ -272,8 +254,8 @@ async fn v311_4_8_0_2_an_error_that_cannot_be_told_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_10_until_pubrel_a_repeat_is_acknowledged_and_not_delivered() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = persistent(&bridge, version, "publisher").await;
         let first = Publish::new("t", "x", 2, 7);
@@ -292,11 +274,8 @@ async fn v5_4_3_3_10_until_pubrel_a_repeat_is_acknowledged_and_not_delivered() {
         publisher.expect(kind::PUBCOMP).await;
         assert_eq!(client.message().await.payload, b"x");
         expect_nothing_before(&mut publisher, &mut client, "t").await;
-        drop(publisher);
-        bridge.client(version, "publisher").await;
-        forget(&bridge, version, client).await;
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,8 +298,8 @@ async fn v5_4_3_3_11_pubrel_is_answered_with_pubcomp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_4_3_3_12_after_pubcomp_the_same_identifier_is_a_new_message() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut client = subscriber(&bridge, version).await;
         let mut publisher = bridge.client(version, "publisher").await;
         for (n, dup) in [false, true, false].into_iter().enumerate() {
@@ -328,9 +307,8 @@ async fn v5_4_3_3_12_after_pubcomp_the_same_identifier_is_a_new_message() {
             publish(&mut publisher, version, &message).await;
             assert_eq!(client.message().await.payload, [n as u8], "DUP {dup}");
         }
-        forget(&bridge, version, client).await;
+        bridge.finish(PEER).await;
     }
-    bridge.finish(PEER).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

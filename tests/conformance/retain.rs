@@ -3,7 +3,7 @@
 use crate::support::{
     VERSIONS,
     bridge::Bridge,
-    eventually, expect_nothing_before, persistent, publish,
+    eventually, expect_nothing_before, leave, persistent, publish,
     raw_mqtt::{Publish, RawMqtt, Version, kind, unsubscribe},
     retained, subscribe_with,
 };
@@ -74,8 +74,8 @@ async fn v5_3_3_1_7_an_empty_message_is_delivered_and_not_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v5_3_3_1_8_a_message_without_retain_changes_nothing() {
-    let bridge = Bridge::start().await;
     for version in VERSIONS {
+        let bridge = Bridge::start().await;
         let mut publisher = bridge.client(version, "publisher").await;
         publisher.publish("passing", "x", 1).await;
         assert_eq!(kept(&bridge, version, "passing").await, None, "not stored");
@@ -84,8 +84,8 @@ async fn v5_3_3_1_8_a_message_without_retain_changes_nothing() {
             publisher.publish("t", payload, 1).await;
             assert_eq!(kept(&bridge, version, "t").await, Some(("kept".into(), 1)), "not replaced, not removed");
         }
+        bridge.finish(&[]).await;
     }
-    bridge.finish(&[]).await;
 }
 
 /// Three retained messages below `kept/`, and a client to subscribe.
@@ -138,7 +138,7 @@ async fn v5_3_3_1_10_retain_handling_1_sends_for_new_subscriptions() {
     assert_eq!(retained_before(&mut publisher, &mut client).await, all, "a new one");
     subscribe_with(&mut client, &[], &[("kept/#", SEND_IF_NEW)]).await;
     assert!(retained_before(&mut publisher, &mut client).await.is_empty(), "not new any more");
-    drop(client);
+    leave(client).await;
     let mut client = persistent(&bridge, Version::V5, "subscriber").await;
     subscribe_with(&mut client, &[], &[("kept/#", SEND_IF_NEW | 1)]).await;
     assert!(retained_before(&mut publisher, &mut client).await.is_empty(), "nor after a reconnect");
@@ -196,7 +196,7 @@ async fn v5_3_3_1_13_retain_as_published_keeps_the_flag() {
         assert_eq!(client.message().await.retain, retain);
     }
     // Also for what waited for it.
-    drop(client);
+    leave(client).await;
     publish(&mut publisher, Version::V5, &retained("t", "x", 1)).await;
     let mut client = persistent(&bridge, Version::V5, "client").await;
     assert!(client.message().await.retain);

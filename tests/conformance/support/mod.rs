@@ -57,6 +57,11 @@ pub async fn persistent(bridge: &Bridge, version: Version, id: &str) -> RawMqtt 
     accepted(bridge, &Connect::persistent(version, id)).await
 }
 
+/// Ends a connection once the bridge has read everything that was sent on it.
+pub async fn leave(mut client: RawMqtt) {
+    client.ping().await;
+}
+
 /// Subscribes with properties, and expects every filter to be granted what `options` ask for.
 pub async fn subscribe_with(client: &mut RawMqtt, properties: &[u8], filters: &[(&str, u8)]) {
     client.send(&subscribe_all(Version::V5, 9, properties, filters.iter().copied())).await;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use synap_mqtt::{
-    journal::{BatchBuilder, Journal, JournalOptions, Outcome, Record, Watermark},
+    journal::{BatchBuilder, Journal, JournalOptions, Origin, Outcome, Record, Watermark},
     limits,
     mapping::{Mapper, RouteTable},
     timescale::{Settings, Writer},
@@ -94,7 +94,7 @@ async fn fill(journal: &Journal, records: usize) -> Result<()> {
                     client_id: &format!("pump-{device}"),
                     properties: PublishProperties::default(),
                 },
-                packet_id: 0,
+                origin: Origin::Plain,
             });
         }
         let signal = Arc::new(Signal::new());

@@ -14,3 +14,4 @@ pub mod stream;
 pub mod telemetry;
 pub mod timescale;
 pub mod types;
+pub mod websocket;

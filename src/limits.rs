@@ -19,14 +19,62 @@ pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic aliases a client may set (MQTT 5.0 section 3.2.2.3.8).
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
-/// Time from accept to the end of the TLS handshake, and again from there to a whole CONNECT.
+/// Topics that the bridge gives an alias towards a client that takes them: what it must remember of a
+/// connection, at some 100 bytes each.
+pub const OUTGOING_TOPIC_ALIASES: u16 = 32;
+
+/// Time from accept to the first byte of MQTT (PROXY protocol, TLS and WebSocket together), and
+/// again from there to a whole CONNECT.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of one listener that have not sent a whole CONNECT yet; beyond, the oldest makes
+/// room. Below the 1,024 descriptors that a process has where nobody raised them, and enough for
+/// 5,000 new clients a second that each take 200 ms.
+pub const MAXIMUM_HANDSHAKES: usize = 1_000;
+
+/// Connections that the system accepts before the bridge does (listen(2)); it takes fewer where
+/// `net.core.somaxconn` is lower. A site's devices come back all at once.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Bytes of a PROXY protocol header of version 2 behind its first 16: 216 for the longest
+/// addresses, the rest for TLVs, which are skipped. A client's certificate in them takes the most.
+pub const MAXIMUM_PROXY_HEADER_BYTES: usize = 4096;
+
+/// Bytes of the HTTP request that becomes a WebSocket, on a listener of its own: the least that
+/// `hyper` takes. They are given back after the handshake.
+pub const WEBSOCKET_HEAD_BYTES: usize = 8 << 10;
+
+/// Permissions of a listener's socket file: its owner and group may connect.
+pub const SOCKET_MODE: u32 = 0o660;
+
+/// Share of the file descriptors that MQTT connections leave to others, HTTP above all, so that a
+/// flood of devices can still be looked at: 5 %.
+pub const DESCRIPTOR_RESERVE_DIVISOR: u64 = 20;
+
+/// File descriptors that MQTT connections leave to others at least.
+pub const DESCRIPTOR_RESERVE: u64 = 32;
+
+/// File descriptors that HTTP connections leave to others too: to the journal, the state store
+/// and the database, which must be able to open files under any load.
+pub const DESCRIPTOR_CORE_RESERVE: u64 = 16;
 
 /// Messages that wait for one session, online or not.
 pub const MAXIMUM_QUEUED_MESSAGES: usize = 100_000;
 
+/// Bytes of the messages that wait for one session, counted as topic, properties and payload: they
+/// lie in the journal, which must keep them.
+pub const MAXIMUM_QUEUED_BYTES: u64 = 256 << 20;
+
+/// Topics with a retained message; those beyond are delivered and not retained. Each takes some 300
+/// bytes of memory beside its message.
+pub const MAXIMUM_RETAINED_MESSAGES: usize = 1_000_000;
+
+/// Bytes of all retained messages, with topics and properties, which are in memory. For the default
+/// budget; it scales with it.
+pub const MAXIMUM_RETAINED_BYTES: u64 = 64 << 20;
+
 /// QoS 0 messages that wait for one session; more are dropped and counted, as best effort means.
-/// A fifth of a second at full speed: an entry takes 40 bytes, the payload stays in the journal.
+/// A fifth of a second at full speed: an entry takes a few bytes, the payload stays in the journal.
 pub const MAXIMUM_QUEUED_BEST_EFFORT: usize = 100_000;
 
 /// Filters that one session may hold; more are refused with 0x97 Quota exceeded.

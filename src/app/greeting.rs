@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::config::Settings;
+use crate::{config::Settings, types::ListenAddress};
 
 /// Collects the lines while the parts start.
 pub struct Greeting {
@@ -34,20 +34,23 @@ impl Greeting {
         }
     }
 
-    /// An MQTT listener is bound.
-    pub fn mqtt(&mut self, address: SocketAddr, tls: bool) {
-        let (kind, first) = if tls { ("mqtts", &mut self.mqtts) } else { ("mqtt", &mut self.mqtt) };
-        first.get_or_insert(address);
-        self.listening(kind, address);
+    /// An MQTT listener is bound; `scheme` says what it speaks.
+    pub fn mqtt(&mut self, scheme: &str, address: &ListenAddress) {
+        match (scheme, address) {
+            ("mqtt", ListenAddress::Network(address)) => drop(self.mqtt.get_or_insert(*address)),
+            ("mqtts", ListenAddress::Network(address)) => drop(self.mqtts.get_or_insert(*address)),
+            _ => {}
+        }
+        self.listening(scheme, address);
     }
 
     /// The HTTP server is bound.
     pub fn http(&mut self, address: SocketAddr) {
         self.http = Some(address);
-        self.listening("http", address);
+        self.listening("http", &address.into());
     }
 
-    fn listening(&mut self, kind: &str, address: SocketAddr) {
+    fn listening(&mut self, kind: &str, address: &ListenAddress) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.lines, "listening {kind} {address}");
     }

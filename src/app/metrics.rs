@@ -51,6 +51,9 @@ fn collect_broker(broker: &Broker) {
     gauge!("synap_mqtt_retained_messages").set(census.retained as f64);
     counter!("synap_mqtt_connections_total").absolute(statistics.accepted.get());
     counter!("synap_mqtt_connections_refused_total").absolute(statistics.protocol_errors.get());
+    for (reason, counted) in [("descriptors", &statistics.turned_away), ("handshakes", &statistics.pushed_out)] {
+        counter!("synap_mqtt_connections_shed_total", "reason" => reason).absolute(counted.get());
+    }
     counter!("synap_mqtt_messages_received_total").absolute(statistics.received.get());
     counter!("synap_mqtt_messages_acknowledged_total").absolute(statistics.acknowledged.get());
     counter!("synap_mqtt_messages_delivered_total").absolute(statistics.delivered.get());

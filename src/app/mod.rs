@@ -4,6 +4,7 @@
 //! take further. Ends in reverse: listeners, connections (what they sent is made durable and
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
+mod descriptors;
 mod greeting;
 mod health;
 mod metrics;
@@ -20,16 +21,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
-    config::{Certificate, JournalSettings, ListenerSettings, RouteSettings, Settings, TlsSettings},
+    config::{
+        Certificate, JournalSettings, ListenerSettings, PageOrigin, Protocol, RouteSettings, Settings, TlsSettings,
+    },
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::{Mapper, Route, RouteTable},
-    mqtt::{self, Broker, Dispatcher, Listener, MailboxLimits},
+    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, RetainedLimits},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale,
-    types::{EventMapper, Sequence},
+    types::{Descriptors, EventMapper, Origin},
 };
 
 /// Runs the bridge until SIGTERM or SIGINT.
@@ -37,15 +40,19 @@ use crate::{
 /// # Errors
 /// When a part cannot start.
 pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
+    let descriptors = Arc::new(descriptors::raise());
     let health = Health::default();
     let stop = Stop::default();
     let mut consumers = JoinSet::new();
     let (journal, store) = open_journal(&settings)?;
     let mapper = event_mapper(&settings, &journal)?;
     let policy = Arc::clone(&mapper);
-    let broker =
-        Broker::new(journal.clone(), broker_settings(&settings), Box::new(move |topic| policy.guarantees(topic)));
-    let replayed = restore(&broker, &store).await?;
+    let broker = Broker::new(
+        journal.clone(),
+        broker_settings(&settings, &descriptors),
+        Box::new(move |topic| policy.guarantees(topic)),
+    );
+    let dispatcher = restore(&broker, store).await?;
 
     let database = database(&settings)?;
     let writer = database.as_ref().map(|database| {
@@ -62,7 +69,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let hub = streams.clone();
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
-    consumers.spawn(Dispatcher::new(Arc::clone(&broker), store, replayed).run(stop.consumers.clone()));
+    consumers.spawn(dispatcher.run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
     consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
@@ -70,18 +77,22 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
 
     let mut listeners = JoinSet::new();
     let mut greeting = greeting::Greeting::new(&settings);
-    let mqtt = bind(&settings).await?;
+    let mqtt = bind(&settings, &descriptors).await?;
     let http = TcpListener::bind(settings.http.bind)
         .await
         .with_context(|| format!("listen on {} for HTTP", settings.http.bind))?;
     for listener in mqtt {
-        greeting.mqtt(listener.address()?, listener.is_tls());
+        greeting.mqtt(listener.scheme(), &listener.address()?);
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
     let sources =
         metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
+    let door = Door::new(Arc::clone(&broker));
     let services = Services {
+        mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
+        allowed_origins: origins(&settings.http.allowed_origins),
+        descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
         streams,
         metrics: Arc::new(move || {
@@ -154,8 +165,10 @@ fn journal_options(settings: &Settings) -> JournalOptions {
     }
 }
 
-fn broker_settings(settings: &Settings) -> mqtt::Settings {
+fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Settings {
     let mqtt = &settings.mqtt;
+    // The HTTP port is one more.
+    let handshakes = descriptors.handshakes(settings.listeners.len() + 1);
     mqtt::Settings {
         maximum_packet_size: settings.limits.maximum_packet_size,
         receive_maximum: mqtt.receive_maximum,
@@ -163,20 +176,37 @@ fn broker_settings(settings: &Settings) -> mqtt::Settings {
         maximum_session_expiry: u32::try_from(mqtt.maximum_session_expiry.as_secs()).unwrap_or(u32::MAX),
         maximum_subscriptions: mqtt.maximum_subscriptions,
         maximum_backlog_bytes: settings.journal.maximum_bytes / limits::SESSION_BACKLOG_DIVISOR,
-        mailbox: MailboxLimits { messages: mqtt.maximum_queued_messages, best_effort: mqtt.maximum_queued_best_effort },
+        mailbox: MailboxLimits {
+            messages: mqtt.maximum_queued_messages,
+            bytes: mqtt.maximum_queued_bytes,
+            best_effort: mqtt.maximum_queued_best_effort,
+        },
+        retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
         handshake_timeout: mqtt.handshake_timeout,
+        maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
     }
 }
 
 /// Binds every listener before any of them accepts, so that a wrong address stops the start.
-async fn bind(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
+async fn bind(settings: &Settings, descriptors: &Arc<Descriptors>) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    for ListenerSettings { bind, tls } in &settings.listeners {
-        let tls = tls.as_ref().map(|tls| tls_config(settings, tls)).transpose()?;
-        let listener = Listener::bind(*bind, tls).await.with_context(|| format!("listen on {bind} for MQTT"))?;
-        listeners.push(listener);
+    for listener in &settings.listeners {
+        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls } = listener;
+        let options = ListenerOptions {
+            address: bind.clone(),
+            mode: mode.unwrap_or_default().bits(),
+            tls: tls.as_ref().map(|tls| tls_config(settings, tls)).transpose()?,
+            proxy_protocol: *proxy_protocol,
+            websocket: (*protocol == Protocol::Websocket).then(|| origins(allowed_origins)),
+        };
+        let listener = Listener::bind(options, Arc::clone(descriptors)).await;
+        listeners.push(listener.with_context(|| format!("listen on {bind} for MQTT"))?);
     }
     Ok(listeners)
+}
+
+fn origins(pages: &[PageOrigin]) -> Vec<Origin> {
+    pages.iter().map(|page| page.0.clone()).collect()
 }
 
 fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rustls::ServerConfig>> {
@@ -187,13 +217,11 @@ fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rust
     Ok(server_config(&files, tls.client_ca.as_deref(), &[])?)
 }
 
-/// Brings back what an earlier life has left. Returns the last record taken into account.
-async fn restore(broker: &Arc<Broker>, store: &Arc<StateStore>) -> anyhow::Result<Sequence> {
-    let (restoring, store) = (Arc::clone(broker), Arc::clone(store));
-    let replayed = tokio::task::spawn_blocking(move || restoring.restore(&store)).await?;
-    let replayed = replayed.context("restore sessions and retained messages")?;
-    broker.expire_restored_sessions();
-    Ok(replayed)
+/// Brings back what an earlier life has left.
+async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result<Dispatcher> {
+    let broker = Arc::clone(broker);
+    let restored = tokio::task::spawn_blocking(move || Dispatcher::restore(&broker, store)).await?;
+    restored.context("restore sessions and retained messages")
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {

@@ -48,15 +48,27 @@ pub struct MqttSettings {
     /// QoS 1 and 2 messages that wait for a session.
     #[serde(deserialize_with = "number::<_, _, 1, 100_000_000>")]
     pub maximum_queued_messages: usize,
+    /// Bytes of them: topic, properties and payload.
+    #[serde(deserialize_with = "bytes::<_, _, KIB, TIB>", serialize_with = "write_bytes")]
+    pub maximum_queued_bytes: u64,
     /// QoS 0 messages that wait for a session.
     #[serde(deserialize_with = "number::<_, _, 1, 100_000_000>")]
     pub maximum_queued_best_effort: usize,
+    /// Topics with a retained message.
+    #[serde(deserialize_with = "number::<_, _, 0, 1_000_000_000>")]
+    pub maximum_retained_messages: usize,
+    /// Bytes of all retained messages.
+    #[serde(deserialize_with = "bytes::<_, _, 0, TIB>", serialize_with = "write_bytes")]
+    pub maximum_retained_bytes: u64,
     /// Topic filters of a session.
     #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub maximum_subscriptions: usize,
-    /// Time for the TLS handshake, and again for the CONNECT packet.
+    /// Time for what comes before MQTT (PROXY protocol, TLS, WebSocket), and again for CONNECT.
     #[serde(deserialize_with = "duration::<_, 100, { 600 * SECOND }>", serialize_with = "write_duration")]
     pub handshake_timeout: Duration,
+    /// Connections of a listener that have not sent a CONNECT yet.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
+    pub maximum_handshakes: usize,
 }
 
 impl Default for MqttSettings {
@@ -66,9 +78,13 @@ impl Default for MqttSettings {
             topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
             maximum_session_expiry: Duration::from_secs(limits::MAXIMUM_SESSION_EXPIRY.into()),
             maximum_queued_messages: limits::MAXIMUM_QUEUED_MESSAGES,
+            maximum_queued_bytes: limits::MAXIMUM_QUEUED_BYTES,
+            maximum_retained_messages: limits::MAXIMUM_RETAINED_MESSAGES,
+            maximum_retained_bytes: limits::MAXIMUM_RETAINED_BYTES,
             maximum_queued_best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
             maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
     }
 }

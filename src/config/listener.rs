@@ -2,25 +2,134 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
 };
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Visitor},
 };
 
-/// A port for MQTT clients.
+use crate::{
+    limits,
+    types::{ListenAddress, ListenAddressError, Origin},
+};
+
+/// A port or a socket file for MQTT clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct ListenerSettings {
-    /// Address and port.
-    #[serde(deserialize_with = "address")]
-    pub bind: SocketAddr,
-    /// TLS; without it the port speaks plain MQTT.
+    /// Address and port, or `unix:` and a path.
+    #[serde(deserialize_with = "from_text", serialize_with = "write_text")]
+    pub bind: ListenAddress,
+    /// Permissions of the socket file; only for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
+    /// What carries MQTT.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Origins of web pages that may connect besides those of the listener itself; only for
+    /// WebSocket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<PageOrigin>,
+    /// Whether each connection begins with a PROXY protocol header.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// TLS; without it the port speaks its protocol plain.
     #[serde(default, deserialize_with = "tls", skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
+}
+
+/// What carries MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// The connection itself.
+    #[default]
+    Mqtt,
+    /// A WebSocket at `/mqtt` or `/`.
+    Websocket,
+}
+
+/// Permissions of a file, as chmod(1) takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// The bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for FileMode {
+    fn default() -> Self {
+        Self(limits::SOCKET_MODE)
+    }
+}
+
+impl FromStr for FileMode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let bits = u32::from_str_radix(text, 8).map_err(drop)?;
+        (is_octal && bits <= 0o777).then_some(Self(bits)).ok_or(())
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl Serialize for FileMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The origin of a web page, in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageOrigin(pub Origin);
+
+impl<'de> Deserialize<'de> for PageOrigin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer).map(Self)
+    }
+}
+
+impl Serialize for PageOrigin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl ListenerSettings {
+    /// What is wrong between keys, each with the key to change.
+    pub(super) fn check(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let is_file = matches!(self.bind, ListenAddress::Unix(_));
+        let is_websocket = self.protocol == Protocol::Websocket;
+        let mode = ("mode", "is for a socket file, such as bind = \"unix:/run/synap-mqtt/mqtt.sock\"");
+        let origins = ("allowed_origins", "is for web pages, which need protocol = \"websocket\"");
+        [
+            (self.mode.is_some() && !is_file).then_some(mode),
+            (!self.allowed_origins.is_empty() && !is_websocket).then_some(origins),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// TLS of a listener: `true`, or a table.
@@ -53,22 +162,29 @@ pub enum Certificate {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HttpSettings {
     /// Address and port.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "from_text")]
     pub bind: SocketAddr,
+    /// Origins of web pages that may speak MQTT over WebSocket besides its own.
+    pub allowed_origins: Vec<PageOrigin>,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { bind: loopback(8080) }
+        Self { bind: loopback(8080), allowed_origins: Vec::new() }
     }
 }
 
 /// Plain MQTT and MQTT over TLS, on their registered ports, for this machine only.
 pub(super) fn default_listeners() -> Vec<ListenerSettings> {
-    vec![
-        ListenerSettings { bind: loopback(1883), tls: None },
-        ListenerSettings { bind: loopback(8883), tls: Some(TlsSettings::default()) },
-    ]
+    let listener = |port, tls| ListenerSettings {
+        bind: loopback(port).into(),
+        mode: None,
+        protocol: Protocol::Mqtt,
+        allowed_origins: Vec::new(),
+        proxy_protocol: false,
+        tls,
+    };
+    vec![listener(1883, None), listener(8883, Some(TlsSettings::default()))]
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -111,23 +227,63 @@ impl From<TlsSettings> for TlsKeys {
     }
 }
 
-/// Reads an IP address with its port.
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    struct Address;
+/// A value that is written as text, and what to say of a text that is none.
+trait Text: FromStr {
+    /// What would be right.
+    const EXPECTED: &str;
 
-    impl Visitor<'_> for Address {
-        type Value = SocketAddr;
+    /// What is wrong with a text beyond not being what is expected.
+    fn fault(_: &Self::Err) -> Option<String> {
+        None
+    }
+}
+
+impl Text for SocketAddr {
+    const EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+}
+
+impl Text for ListenAddress {
+    const EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:1883\" or \"[::1]:1883\", or a socket \
+                            file, such as \"unix:/run/synap-mqtt/mqtt.sock\"";
+
+    fn fault(error: &ListenAddressError) -> Option<String> {
+        (*error != ListenAddressError::Unknown).then(|| error.to_string())
+    }
+}
+
+impl Text for FileMode {
+    const EXPECTED: &str = "permissions in octal, such as \"0660\"";
+}
+
+impl Text for Origin {
+    const EXPECTED: &str = "the origin of a web page without a path, such as \"https://example.org\"";
+}
+
+/// Reads a value that is written as text.
+fn from_text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Result<T, D::Error> {
+    struct Written<T>(PhantomData<T>);
+
+    impl<T: Text> Visitor<'_> for Written<T> {
+        type Value = T;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an IP address and a port, such as \"127.0.0.1:1883\" or \"[::1]:1883\"")
+            f.write_str(T::EXPECTED)
         }
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<SocketAddr, E> {
-            text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(|error| match T::fault(&error) {
+                Some(fault) => E::custom(fault),
+                None => E::invalid_value(de::Unexpected::Str(text), &self),
+            })
         }
     }
 
-    deserializer.deserialize_str(Address)
+    deserializer.deserialize_str(Written(PhantomData))
+}
+
+/// Writes a value as text.
+fn write_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Reads `true`, `false` or a table.

@@ -16,18 +16,18 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
-pub use listener::{Certificate, HttpSettings, ListenerSettings, TlsSettings};
+pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
 pub use timescale::{DatabaseUrl, DatabaseUrlError, TimescaleSettings};
 
-use crate::limits;
+use crate::{limits, types::ListenAddress};
 use source::KeyPath;
 
 /// Everything that can be set. The default is what runs without a file: on this machine only.
@@ -39,7 +39,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The pod that events belong to.
     pub pod: PodSettings,
-    /// Ports for MQTT clients. Naming one replaces the default ones.
+    /// Ports and socket files for MQTT clients. Naming one replaces the default ones.
     #[serde(rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
     /// The HTTP server.
@@ -110,15 +110,16 @@ impl Settings {
     fn check(&self) -> Vec<(KeyPath, String)> {
         let root = KeyPath::default();
         let mut problems = Vec::new();
-        let mut bound = BTreeMap::from([(self.http.bind, root.key("http").key("bind"))]);
+        let mut bound = BTreeMap::from([(ListenAddress::from(self.http.bind), root.key("http").key("bind"))]);
         for (index, listener) in self.listeners.iter().enumerate() {
-            let key = root.key("listener").index(index).key("bind");
-            // Port 0 is "any free port", so two of them do not collide.
-            if let Some(other) = bound.get(&listener.bind).filter(|_| listener.bind.port() != 0) {
+            let path = root.key("listener").index(index);
+            let key = path.key("bind");
+            if let Some(other) = bound.get(&listener.bind).filter(|_| !listener.bind.is_any()) {
                 problems.push((key, format!("{} is taken by `{other}`", listener.bind)));
             } else {
-                bound.insert(listener.bind, key);
+                bound.insert(listener.bind.clone(), key);
             }
+            problems.extend(listener.check().map(|(key, problem)| (path.key(key), problem.to_owned())));
         }
         for (index, route) in self.routes.iter().enumerate() {
             let path = root.key("route").index(index);
@@ -142,18 +143,27 @@ impl Settings {
         let listeners = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
             let key = format!("listener[{index}].bind");
             match &listener.tls {
+                _ if listener.proxy_protocol => exposed(
+                    &key,
+                    &listener.bind,
+                    "anyone who reaches it is believed to be a proxy, and to say true addresses",
+                ),
                 Some(tls) if tls.client_ca.is_some() => None,
-                _ => exposed(&key, listener.bind, "anyone who reaches it may publish and subscribe"),
+                _ => exposed(&key, &listener.bind, "anyone who reaches it may publish and subscribe"),
             }
         });
-        let http = exposed("http.bind", self.http.bind, "anyone who reaches it may read every event");
+        let http = exposed(
+            "http.bind",
+            &self.http.bind.into(),
+            "anyone who reaches it may read every event, publish and subscribe",
+        );
         listeners.chain(http).collect()
     }
 }
 
 /// A warning about an address that other machines may reach.
-fn exposed(key: &str, bind: SocketAddr, consequence: &str) -> Option<String> {
-    (!bind.ip().is_loopback()).then(|| format!("`{key}` {bind} is open to other machines: {consequence}"))
+fn exposed(key: &str, bind: &ListenAddress, consequence: &str) -> Option<String> {
+    bind.is_exposed().then(|| format!("`{key}` {bind} is open to other machines: {consequence}"))
 }
 
 /// Reads text that must not be empty.

@@ -67,10 +67,44 @@ fn a_file_sets_keys() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
-    let text = "[[listener]]\nbind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }\n[[route]]\ntopic = \"a/{b}\"\ntype = \"a.b.c\"\n";
+fn listeners_are_of_many_kinds() {
+    let text = r#"
+        http.allowed_origins = ["https://example.org"]
+        [[listener]]
+        bind = "unix:/run/mqtt.sock"
+        mode = "600"
+        [[listener]]
+        bind = "0.0.0.0:443"
+        protocol = "websocket"
+        allowed_origins = ["HTTPS://Example.org:443", "http://localhost:3000"]
+        proxy_protocol = true
+        tls = true
+    "#;
     let settings = read(text, &[]).unwrap();
-    assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings));
+    let [unix, websocket] = settings.listeners.as_slice() else { panic!("{:?}", settings.listeners) };
+    assert_eq!(unix.bind.to_string(), "unix:/run/mqtt.sock");
+    assert_eq!(unix.mode.unwrap().bits(), 0o600);
+    assert_eq!((unix.protocol, unix.proxy_protocol), (Protocol::Mqtt, false));
+    assert_eq!((websocket.protocol, websocket.proxy_protocol), (Protocol::Websocket, true));
+    let origins: Vec<_> = websocket.allowed_origins.iter().map(|origin| origin.0.to_string()).collect();
+    assert_eq!(origins, ["https://example.org", "http://localhost:3000"]);
+    assert_eq!(settings.http.allowed_origins, websocket.allowed_origins[..1]);
+    assert_eq!(FileMode::default().to_string(), "0660");
+    let [warning] = settings.warnings().try_into().unwrap();
+    assert!(warning.contains("`listener[1].bind` 0.0.0.0:443") && warning.contains("proxy"), "{warning}");
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for listener in [
+        "bind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }",
+        "bind = \"unix:a.sock\"\nmode = \"0600\"\nproxy_protocol = true",
+        "bind = \"[::]:1\"\nprotocol = \"websocket\"\nallowed_origins = [\"https://example.org\"]\ntls = true",
+    ] {
+        let text = format!("[[listener]]\n{listener}\n[[route]]\ntopic = \"a/{{b}}\"\ntype = \"a.b.c\"\n");
+        let settings = read(&text, &[]).unwrap();
+        assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings));
+    }
 }
 
 #[test]
@@ -124,6 +158,43 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
         (
             "[[listener]]\nbind = \"127.0.0.1:1\"\n[listener.tls]\ncrt = \"a\"",
             "pod.toml:4: `listener[0].tls.crt`: unknown key `crt`",
+        ),
+        (
+            "[[listener]]\nbind = \"localhost:1883\"",
+            "pod.toml:2: `listener[0].bind`: invalid value: string \"localhost:1883\", expected an IP address and a port, such as \"127.0.0.1:1883\" or \"[::1]:1883\", or a socket file, such as \"unix:/",
+        ),
+        ("[[listener]]\nbind = \"unix:\"", "pod.toml:2: `listener[0].bind`: the path behind unix: is missing"),
+        (
+            "[[listener]]\nbind = \"unix:a\"\n[[listener]]\nbind = \"unix:a\"",
+            "pod.toml:4: `listener[1].bind`: unix:a is taken by `listener[0].bind`",
+        ),
+        (
+            "[[listener]]\nbind = \"unix:a\"\nmode = 660",
+            "pod.toml:3: `listener[0].mode`: invalid type: integer `660`, expected permissions in octal, such as \"0660\"",
+        ),
+        (
+            "[[listener]]\nbind = \"unix:a\"\nmode = \"0689\"",
+            "pod.toml:3: `listener[0].mode`: invalid value: string \"0689\", expected permissions in octal",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\nmode = \"0660\"",
+            "pod.toml:3: `listener[0].mode`: is for a socket file, such as bind = \"unix:/",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\nprotocol = \"websockets\"",
+            "pod.toml:3: `listener[0].protocol`: unknown value `websockets`, expected `mqtt` or `websocket`; did you mean `websocket`?",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\nallowed_origins = [\"https://example.org\"]",
+            "pod.toml:3: `listener[0].allowed_origins`: is for web pages, which need protocol = \"websocket\"",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\nproxy_protocol = \"v2\"",
+            "pod.toml:3: `listener[0].proxy_protocol`: invalid type: string \"v2\", expected a boolean",
+        ),
+        (
+            "[http]\nallowed_origins = [\"https://example.org/\"]",
+            "pod.toml:2: `http.allowed_origins[0]`: invalid value: string \"https://example.org/\", expected the origin of a web page without a path",
         ),
         (
             "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = 7",
@@ -208,7 +279,11 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(settings.limits.memory, 32 << 20);
     assert_eq!(settings.mqtt.receive_maximum, 7);
     let tls = TlsSettings { certificate: Certificate::Development, client_ca: Some("ca.pem".into()) };
-    let listener = |bind: &str, tls| ListenerSettings { bind: bind.parse().unwrap(), tls: Some(tls) };
+    let listener = |bind: &str, tls| ListenerSettings {
+        bind: bind.parse().unwrap(),
+        tls: Some(tls),
+        ..listener::default_listeners().swap_remove(0)
+    };
     assert_eq!(settings.listeners, [listener("127.0.0.1:2", tls), listener("[::1]:3", TlsSettings::default())]);
     assert_eq!(settings.routes.len(), 1);
     assert_eq!(settings.log.filter.as_str(), "debug");

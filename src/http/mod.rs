@@ -1,4 +1,5 @@
-//! The HTTP server: the event stream, stored events, metrics, health, and the page at `/`.
+//! The HTTP server: the event stream, stored events, metrics, health, the page at `/`, and the
+//! door to MQTT over WebSocket.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
 //! task of its connection. Nothing here keeps state of its own: what is shown is injected with
@@ -8,6 +9,7 @@
 
 mod assets;
 mod host;
+mod mqtt;
 mod parameters;
 mod problem;
 mod routes;
@@ -18,14 +20,19 @@ mod tests;
 use std::{error::Error, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use tokio::net::TcpStream;
 
 pub use server::Server;
 
 use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
-    types::{EventPage, EventQuery, HealthSnapshot},
+    types::{Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer},
+    websocket::WebSocket,
 };
+
+/// Takes connections that speak MQTT from here on.
+pub type MqttDoor = dyn Fn(WebSocket<TcpStream>, Peer) + Send + Sync;
 
 /// What the server shows.
 #[derive(Clone)]
@@ -34,6 +41,12 @@ pub struct Services {
     pub streams: Streams,
     /// Behind `/api/events`.
     pub events: Arc<dyn EventStore>,
+    /// Behind `/mqtt`.
+    pub mqtt: Arc<MqttDoor>,
+    /// Origins of web pages that may speak MQTT besides its own.
+    pub allowed_origins: Vec<Origin>,
+    /// Who may still take a file descriptor.
+    pub descriptors: Arc<Descriptors>,
     /// Behind `/metrics`: the text that Prometheus reads.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Behind `/healthz` and `/readyz`.

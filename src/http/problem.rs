@@ -1,12 +1,13 @@
 //! Refusals: the one place that turns an error into an HTTP answer (RFC 9457).
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
 use super::QueryError;
+use crate::websocket::Refusal;
 
 /// A refusal. Its type is `about:blank`: the status says what kind it is.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     parameter: Option<&'static str>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -29,13 +31,13 @@ struct Body<'a> {
 impl Problem {
     /// A refusal, with what would be right.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), parameter: None }
+        Self { status, detail: detail.into(), parameter: None, header: None }
     }
 
     /// 400: a query parameter has a value that it cannot have.
     pub fn parameter(name: &'static str, detail: impl std::fmt::Display) -> Self {
         let detail = format!("`{name}`: {detail}");
-        Self { status: StatusCode::BAD_REQUEST, detail, parameter: Some(name) }
+        Self { parameter: Some(name), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 }
 
@@ -51,6 +53,12 @@ impl From<QueryError> for Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self { header: refusal.header, ..Self::new(refusal.status, refusal.detail) }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = Body {
@@ -62,6 +70,8 @@ impl IntoResponse for Problem {
         };
         let text = serde_json::to_string(&body).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
-        (self.status, [(header::CONTENT_TYPE, kind)], text).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, kind)], text).into_response();
+        response.headers_mut().extend(self.header);
+        response
     }
 }

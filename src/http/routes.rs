@@ -1,9 +1,11 @@
 //! Which path answers with what.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -12,28 +14,35 @@ use axum::{
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Services, assets, host, parameters, problem::Problem};
-use crate::types::{EventPage, HealthSnapshot};
+use super::{Services, assets, host, mqtt, parameters, problem::Problem};
+use crate::{
+    types::{EventPage, HealthSnapshot},
+    websocket::Policy,
+};
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
 struct Context {
     services: Services,
+    /// Which web pages may speak MQTT.
+    pages: Arc<Policy>,
     stop: CancellationToken,
 }
 
 /// All routes. With `is_local`, only requests for this machine by name are answered.
 pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Router {
+    let pages = Arc::new(Policy { allowed_origins: services.allowed_origins.clone(), is_local });
     let router = Router::new()
         .route("/api/events/stream", get(stream))
         .route("/api/events", get(events))
+        .route("/mqtt", get(mqtt))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(assets::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Context { services, stop });
+        .with_state(Context { services, pages, stop });
     let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
     router.layer(middleware::map_response(guard))
 }
@@ -69,6 +78,10 @@ async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Pr
 fn page_json(page: &EventPage) -> String {
     let cursor = serde_json::Value::from(page.next_cursor.as_deref());
     format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
+}
+
+async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {
+    mqtt::upgrade(request, &context.pages, &context.services)
 }
 
 async fn metrics(State(context): State<Context>) -> Response {

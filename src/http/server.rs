@@ -7,6 +7,7 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::AsRawFd,
     pin::pin,
     sync::{
         Arc,
@@ -29,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{Services, routes};
+use super::{Services, mqtt::Arrival, routes};
 use crate::limits;
 
 /// Pause after accepting failed: it is mostly for want of file descriptors.
@@ -64,6 +65,7 @@ impl Server {
     /// as the time to drain allows, and it returns.
     pub async fn run(self, listener: TcpListener, services: Services, stop: CancellationToken) {
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let descriptors = Arc::clone(&services.descriptors);
         let router = routes::router(services, stop.clone(), is_local);
         let mut connections = JoinSet::new();
         loop {
@@ -74,6 +76,9 @@ impl Server {
                     Ok((_, peer)) if connections.len() >= self.connections => {
                         // Not a 503: an `EventSource` that gets one never tries again.
                         tracing::warn!(%peer, limit = self.connections, "closed an HTTP connection: there are too many");
+                    }
+                    Ok((socket, peer)) if !descriptors.admit_http(socket.as_raw_fd()) => {
+                        tracing::warn!(%peer, "closed an HTTP connection: the file descriptors left are kept for others");
                     }
                     Ok((socket, peer)) => {
                         let serving = serve(socket, peer, router.clone(), self.clone(), stop.clone());
@@ -99,15 +104,17 @@ async fn serve(socket: TcpStream, peer: SocketAddr, router: Router, server: Serv
     // refuses the option is closed already.
     let _ = socket.set_nodelay(true);
     let has_begun = Arc::new(AtomicBool::new(false));
+    let arrival = Arrival { peer: peer.into(), descriptor: socket.as_raw_fd() };
     let service = service_fn({
         let has_begun = Arc::clone(&has_begun);
-        move |request: hyper::Request<Incoming>| {
+        move |mut request: hyper::Request<Incoming>| {
             has_begun.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(arrival);
             router.clone().call(request)
         }
     });
     let builder = builder(&server);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
     let mut first_head = pin!(sleep(server.head_timeout));
     let (mut is_stopping, mut is_late) = (false, false);
     loop {

@@ -35,11 +35,27 @@ impl TestServer {
     }
 
     async fn start_with(server: Server) -> Self {
+        Self::start_with_reserve(server, 32).await
+    }
+
+    async fn start_with_reserve(server: Server, mqtt_reserve: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let journal = open_journal(directory.path());
         let (streams, stop) = start(&journal, 1 << 20);
         let ready = Arc::new(AtomicBool::new(true));
         let services = Services {
+            mqtt: Arc::new(|mut stream, peer| {
+                tokio::spawn(async move {
+                    // Stands for the broker: says who came, and what they said.
+                    let mut said = [0; 5];
+                    stream.read_exact(&mut said).await.unwrap();
+                    stream.write_all(format!("{peer} ").as_bytes()).await.unwrap();
+                    stream.write_all(&said).await.unwrap();
+                    stream.shutdown().await.unwrap();
+                });
+            }),
+            allowed_origins: vec!["https://example.org".parse().unwrap()],
+            descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
             streams,
             events: Arc::new(History::new(journal.clone(), Arc::new(TestMapper))),
             metrics: Arc::new(|| "up 1\n".to_owned()),
@@ -276,4 +292,52 @@ async fn streams_end_whole_when_the_server_stops() {
     server.stop.cancel();
     assert_eq!(stream.chunk().await.unwrap(), None);
     server.running.await.unwrap();
+}
+
+/// The head of a WebSocket's handshake, after which the connection is one.
+fn upgrade(origin: &str, protocol: &str) -> String {
+    format!(
+        "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {protocol}\r\nOrigin: {origin}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_websocket_is_handed_over_with_what_came_behind_its_handshake() {
+    let server = TestServer::start().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let mut request = upgrade("https://example.org", "mqtt").into_bytes();
+    // A frame of five bytes whose mask is 0.
+    request.extend(b"\x82\x85\0\0\0\0hello");
+    socket.write_all(&request).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    let (head, frames) = answer.split_at(answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4);
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert!(head.contains("sec-websocket-protocol: mqtt\r\n"), "{head}");
+    let peer = format!("{} ", socket.local_addr().unwrap());
+    let mut expected = vec![0x82, peer.len() as u8];
+    expected.extend(peer.as_bytes());
+    expected.extend(b"\x82\x05hello\x88\x02\x03\xe8");
+    assert_eq!(frames, expected);
+}
+
+#[tokio::test]
+async fn requests_that_may_not_become_a_websocket_are_problems() {
+    let server = TestServer::start().await;
+    for (request, status, hint) in [
+        (upgrade("https://evil.example", "mqtt"), "403", "allowed_origins"),
+        (upgrade("https://example.org", "chat"), "400", "subprotocol `mqtt`"),
+        ("GET /mqtt HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "426", "Upgrade: websocket"),
+    ] {
+        let answer = server.exchange(&request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("application/problem+json") && answer.contains(hint), "{answer}");
+    }
+    // Every descriptor is kept for others.
+    let server = TestServer::start_with_reserve(Server::default(), 1 << 20).await;
+    let request = upgrade("https://example.org", "mqtt").replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+    let answer = server.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }

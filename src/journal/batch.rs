@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use super::record::{self, HEADER_BYTES, Header, Record, Salt};
+use super::record::{self, HEADER_BYTES, Header, Origin, Record, Salt};
 use crate::types::{Micros, Publication, Sequence, Signal};
 
 /// Encodes records for one append. The connection does this work, outside of any lock.
@@ -23,6 +23,7 @@ impl BatchBuilder {
     pub fn push(&mut self, record: &Record<'_>) {
         match record {
             Record::Publication { publication, .. } if !publication.guaranteed => self.best_effort = true,
+            Record::State(change) if !change.guaranteed => {}
             _ => self.guaranteed = true,
         }
         self.offsets.push(self.bytes.len() as u32);
@@ -245,7 +246,7 @@ impl OwnedRecord {
     #[must_use]
     pub fn of(publication: &Publication<'_>) -> Self {
         let mut bytes = Vec::new();
-        record::encode(&Record::Publication { publication: *publication, packet_id: 0 }, &mut bytes);
+        record::encode(&Record::Publication { publication: *publication, origin: Origin::Plain }, &mut bytes);
         record::seal(&mut bytes, publication.sequence, publication.received, OWNED);
         Self(bytes.into())
     }

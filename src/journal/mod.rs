@@ -51,7 +51,7 @@ pub use batch::{Batch, BatchBuilder, Outcome, OwnedRecord};
 pub use cursor::Cursor;
 pub use log::{LogOptions, OpenError};
 pub use reader::{ReadError, Reader, Slice, Step};
-pub use record::Record;
+pub use record::{Origin, Record, StateChange};
 pub use recovery::Recovery;
 pub use segment::Damage;
 pub use state::{Checkpoint, StateError, StateStore};

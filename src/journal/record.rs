@@ -1,4 +1,4 @@
-//! The record format, version 1: what lies in a segment and in memory alike.
+//! The record format, version 2: what lies in a segment and in memory alike.
 //!
 //! All integers are little-endian. A record is a header of [`HEADER_BYTES`], then a body.
 //!
@@ -8,9 +8,9 @@
 //! | 4..8 | CRC-32C of the body |
 //! | 8..16 | sequence |
 //! | 16..24 | receive time, microseconds since 1970 |
-//! | 24 | format version, 1 |
+//! | 24 | format version, 2 |
 //! | 25 | kind |
-//! | 26..28 | flags: for a publication, QoS in bits 0–1, retain in bit 2, guaranteed in bit 3 |
+//! | 26..28 | flags: QoS in bits 0–1, retain in bit 2, guaranteed in bit 3, will in bit 4 |
 //! | 28..32 | CRC-32C of the journal's [`Salt`] and bytes 0..28 |
 //!
 //! - The body is checksummed by the connection that encodes it; sequence and time are known
@@ -22,12 +22,11 @@
 //!   not act on half of the truth.
 //!
 //! Bodies: a *publication* is packet identifier u16 (QoS 2 of a kept session, else 0), client
-//! id length u16, topic length u16, reserved u16, properties length u32, then client id, topic,
-//! properties, payload. *Release*, *session kept* and *session dropped* are a u32 (packet
-//! identifier, session expiry in seconds, 0), then the client id. A *mark* is two u64: the ceiling
-//! below which sequences may be assigned, and the durable watermark. The committer puts one in
-//! front of every write, with the sequence before that of the first record in it, and one at the
-//! end of a journal that is closed.
+//! id length u16, topic length u16, reserved u16, properties length u32, with the will flag a session's
+//! number u64, then client id, topic, properties, payload. A *state change* is what its room has
+//! written. A *mark* is two u64: the ceiling below which sequences may be assigned, and the durable
+//! watermark. The committer puts one in front of every write, with the sequence before that of the
+//! first record in it, and one at the end of a journal that is closed.
 
 use crate::types::{Micros, Publication, PublishProperties, Qos, Sequence};
 
@@ -37,15 +36,14 @@ pub const HEADER_BYTES: usize = 32;
 /// Largest body a reader accepts: the largest MQTT packet, and room for our own fields.
 pub const MAXIMUM_BODY_BYTES: u32 = (256 << 20) + (256 << 10);
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_PUBLICATION: u8 = 1;
-const KIND_RELEASE: u8 = 2;
-const KIND_SESSION_KEPT: u8 = 3;
-const KIND_SESSION_DROPPED: u8 = 4;
-const KIND_MARK: u8 = 5;
+const KIND_STATE: u8 = 2;
+const KIND_MARK: u8 = 3;
 
 const FLAG_RETAIN: u16 = 1 << 2;
 const FLAG_GUARANTEED: u16 = 1 << 3;
+const FLAG_WILL: u16 = 1 << 4;
 const QOS_BITS: u16 = 0b11;
 
 const PUBLICATION_FIXED_BYTES: usize = 12;
@@ -57,32 +55,15 @@ pub struct Salt(pub u32);
 /// One record, borrowed from the batch it lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// An accepted PUBLISH.
+    /// An accepted PUBLISH, or a will.
     Publication {
         /// What was published.
         publication: Publication<'a>,
-        /// The QoS 2 packet identifier that the client's kept session now holds, else 0.
-        packet_id: u16,
+        /// What it changes beside.
+        origin: Origin,
     },
-    /// A kept session's PUBREL: the packet identifier is free again (MQTT 5.0 section 4.3.3).
-    Release {
-        /// Whose session.
-        client_id: &'a str,
-        /// The identifier that was held.
-        packet_id: u16,
-    },
-    /// A session that outlives its connection came into being or changed its expiry.
-    SessionKept {
-        /// Whose session.
-        client_id: &'a str,
-        /// Seconds it lives on after a disconnect.
-        expiry: u32,
-    },
-    /// A kept session ended: its packet identifiers mean nothing any more.
-    SessionDropped {
-        /// Whose session.
-        client_id: &'a str,
-    },
+    /// A change of state that shares the order, the batch and the fsync of publications.
+    State(StateChange<'a>),
     /// Starts a write. Tells recovery what was true on disk before it.
     Mark {
         /// First sequence that is not reserved: those below may be in use.
@@ -92,13 +73,47 @@ pub enum Record<'a> {
     },
 }
 
+/// What a publication changes in the session that it comes from, by being on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// The session of its client now holds this QoS 2 packet identifier; never 0.
+    Held(u16),
+    /// The will of the session with this number has been published.
+    Will(u64),
+}
+
+/// An opaque change of state: its room writes and reads the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateChange<'a> {
+    /// Its place in the journal.
+    pub sequence: Sequence,
+    /// When it was appended.
+    pub received: Micros,
+    /// Whether somebody waits for it to be synced.
+    pub guaranteed: bool,
+    /// What its room makes of it.
+    pub body: &'a [u8],
+}
+
+impl<'a> StateChange<'a> {
+    /// A change to be appended: its place and time come with that.
+    #[must_use]
+    pub const fn new(body: &'a [u8], guaranteed: bool) -> Self {
+        Self { sequence: Sequence::ZERO, received: Micros::MIN, guaranteed, body }
+    }
+}
+
 impl Record<'_> {
-    /// A publication's sequence; other kinds do not carry theirs.
+    /// The record's sequence; a mark has none.
     #[must_use]
     pub const fn sequence(&self) -> Option<Sequence> {
         match self {
             Self::Publication { publication, .. } => Some(publication.sequence),
-            _ => None,
+            Self::State(change) => Some(change.sequence),
+            Self::Mark { .. } => None,
         }
     }
 }
@@ -197,7 +212,7 @@ pub fn find_header(bytes: &[u8], salt: Salt) -> Option<(usize, Header)> {
         // Spares nearly all windows their checksum.
         let plausible = window[24] == VERSION
             && (KIND_PUBLICATION..=KIND_MARK).contains(&window[25])
-            && le_u16(window, 26) <= QOS_BITS | FLAG_RETAIN | FLAG_GUARANTEED;
+            && le_u16(window, 26) <= QOS_BITS | FLAG_RETAIN | FLAG_GUARANTEED | FLAG_WILL;
         if !plausible {
             return None;
         }
@@ -220,26 +235,32 @@ pub fn decode(bytes: &[u8], verify: Option<Salt>) -> Result<(Header, Record<'_>)
 }
 
 fn decode_body<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>> {
-    if header.kind == KIND_PUBLICATION {
-        return decode_publication(header, body);
-    }
-    if header.kind == KIND_MARK {
-        let both: &[u8; 16] = body.try_into().ok()?;
-        return Some(Record::Mark { ceiling: Sequence(le_u64(both, 0)), durable: Sequence(le_u64(both, 8)) });
-    }
-    let (value, client_id) = body.split_first_chunk()?;
-    let value = u32::from_le_bytes(*value);
-    let client_id = std::str::from_utf8(client_id).ok()?;
     match header.kind {
-        KIND_RELEASE => Some(Record::Release { client_id, packet_id: u16::try_from(value).ok()? }),
-        KIND_SESSION_KEPT => Some(Record::SessionKept { client_id, expiry: value }),
-        KIND_SESSION_DROPPED => Some(Record::SessionDropped { client_id }),
-        _ => None,
+        KIND_PUBLICATION => decode_publication(header, body),
+        KIND_STATE => Some(Record::State(StateChange {
+            sequence: header.sequence,
+            received: header.received,
+            guaranteed: header.flags & FLAG_GUARANTEED != 0,
+            body,
+        })),
+        _ => {
+            let both: &[u8; 16] = body.try_into().ok()?;
+            Some(Record::Mark { ceiling: Sequence(le_u64(both, 0)), durable: Sequence(le_u64(both, 8)) })
+        }
     }
 }
 
 fn decode_publication<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>> {
-    let (fixed, rest) = body.split_first_chunk::<PUBLICATION_FIXED_BYTES>()?;
+    let (fixed, mut rest) = body.split_first_chunk::<PUBLICATION_FIXED_BYTES>()?;
+    let mut origin = match le_u16(fixed, 0) {
+        0 => Origin::Plain,
+        packet_id => Origin::Held(packet_id),
+    };
+    if header.flags & FLAG_WILL != 0 {
+        let (session, behind) = rest.split_first_chunk()?;
+        origin = Origin::Will(u64::from_le_bytes(*session));
+        rest = behind;
+    }
     let (client_id, rest) = rest.split_at_checked(usize::from(le_u16(fixed, 2)))?;
     let (topic, rest) = rest.split_at_checked(usize::from(le_u16(fixed, 4)))?;
     let (properties, payload) = rest.split_at_checked(usize::try_from(le_u32(fixed, 8)).ok()?)?;
@@ -254,7 +275,7 @@ fn decode_publication<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>>
         client_id: std::str::from_utf8(client_id).ok()?,
         properties: PublishProperties::new(properties),
     };
-    Some(Record::Publication { publication, packet_id: le_u16(fixed, 0) })
+    Some(Record::Publication { publication, origin })
 }
 
 /// Appends `record` to `out`, with sequence and receive time still open: [`seal`] sets them.
@@ -266,21 +287,14 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
     let (kind, flags) = match record {
-        Record::Publication { publication, packet_id } => {
-            encode_publication(publication, *packet_id, out);
-            (KIND_PUBLICATION, publication_flags(publication))
+        Record::Publication { publication, origin } => {
+            encode_publication(publication, *origin, out);
+            let will = if matches!(origin, Origin::Will(_)) { FLAG_WILL } else { 0 };
+            (KIND_PUBLICATION, publication_flags(publication) | will)
         }
-        Record::Release { client_id, packet_id } => {
-            encode_client(u32::from(*packet_id), client_id, out);
-            (KIND_RELEASE, 0)
-        }
-        Record::SessionKept { client_id, expiry } => {
-            encode_client(*expiry, client_id, out);
-            (KIND_SESSION_KEPT, 0)
-        }
-        Record::SessionDropped { client_id } => {
-            encode_client(0, client_id, out);
-            (KIND_SESSION_DROPPED, 0)
+        Record::State(change) => {
+            out.extend_from_slice(change.body);
+            (KIND_STATE, if change.guaranteed { FLAG_GUARANTEED } else { 0 })
         }
         Record::Mark { ceiling, durable } => {
             out.extend_from_slice(&ceiling.0.to_le_bytes());
@@ -317,7 +331,8 @@ const fn publication_flags(publication: &Publication<'_>) -> u16 {
         | if publication.guaranteed { FLAG_GUARANTEED } else { 0 }
 }
 
-fn encode_publication(publication: &Publication<'_>, packet_id: u16, out: &mut Vec<u8>) {
+fn encode_publication(publication: &Publication<'_>, origin: Origin, out: &mut Vec<u8>) {
+    let packet_id = if let Origin::Held(packet_id) = origin { packet_id } else { 0 };
     let properties = publication.properties.as_bytes();
     out.reserve(
         PUBLICATION_FIXED_BYTES
@@ -331,15 +346,13 @@ fn encode_publication(publication: &Publication<'_>, packet_id: u16, out: &mut V
     out.extend_from_slice(&(publication.topic.len() as u16).to_le_bytes());
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&(properties.len() as u32).to_le_bytes());
+    if let Origin::Will(session) = origin {
+        out.extend_from_slice(&session.to_le_bytes());
+    }
     out.extend_from_slice(publication.client_id.as_bytes());
     out.extend_from_slice(publication.topic.as_bytes());
     out.extend_from_slice(properties);
     out.extend_from_slice(publication.payload);
-}
-
-fn encode_client(value: u32, client_id: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&value.to_le_bytes());
-    out.extend_from_slice(client_id.as_bytes());
 }
 
 fn le_u16(bytes: &[u8], at: usize) -> u16 {
@@ -374,6 +387,11 @@ mod tests {
         }
     }
 
+    fn state(body: &[u8], guaranteed: bool) -> StateChange<'_> {
+        let received = Micros::saturating(1_700_000_000_000_000);
+        StateChange { sequence: Sequence(7), received, guaranteed, body }
+    }
+
     fn sealed(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
@@ -384,10 +402,11 @@ mod tests {
     #[test]
     fn every_kind_round_trips() {
         for record in [
-            Record::Publication { publication: publication(), packet_id: 9 },
-            Record::Release { client_id: "pump-7", packet_id: 9 },
-            Record::SessionKept { client_id: "pump-7", expiry: 60 },
-            Record::SessionDropped { client_id: "pump-7" },
+            Record::Publication { publication: publication(), origin: Origin::Plain },
+            Record::Publication { publication: publication(), origin: Origin::Held(9) },
+            Record::Publication { publication: publication(), origin: Origin::Will(1 << 33) },
+            Record::State(state(b"a change", true)),
+            Record::State(state(b"", false)),
             Record::Mark { ceiling: Sequence(1 << 40), durable: Sequence(6) },
         ] {
             let bytes = sealed(&record);
@@ -399,7 +418,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        let bytes = sealed(&Record::Publication { publication: publication(), packet_id: 9 });
+        let bytes = sealed(&Record::Publication { publication: publication(), origin: Origin::Held(9) });
         for at in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[at / 8] ^= 1 << (at % 8);
@@ -409,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_journal_is_none() {
-        let bytes = sealed(&Record::SessionDropped { client_id: "pump-7" });
+        let bytes = sealed(&Record::State(state(b"pump-7", true)));
         assert_eq!(decode(&bytes, Some(Salt(7))).unwrap_err(), RecordError::Damaged);
         let planted = [&[1; 100], bytes.as_slice()].concat();
         assert_eq!(find_header(&planted, Salt(7)), None);
@@ -418,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_cut_is_noticed_at_every_byte() {
-        let bytes = sealed(&Record::Release { client_id: "pump-7", packet_id: 9 });
+        let bytes = sealed(&Record::State(state(b"pump-7", true)));
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length], Some(SALT)).unwrap_err(), RecordError::Short);
         }

@@ -2,11 +2,17 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::codec::{Ack, PacketType, ProtocolVersion, ReasonCode};
+use super::{
+    codec::{Ack, PacketType, ProtocolVersion, ReasonCode},
+    connection::Agreement,
+};
 use crate::{
     journal::{Batch, Outcome},
     types::Sequence,
 };
+
+/// Why something that must be on record is refused.
+pub const JOURNAL_FULL: &str = "the journal is full";
 
 /// An answer that a client gets once its record is durable.
 #[derive(Debug)]
@@ -17,8 +23,24 @@ pub enum Answer {
     Pubrec(u16),
     /// To a PUBREL.
     Pubcomp(u16),
-    /// Another packet, encoded.
-    Packet(Vec<u8>),
+    /// The next step after a PUBREC that the client has sent.
+    Pubrel(u16),
+    /// To a SUBSCRIBE or UNSUBSCRIBE, which is answered once it is in effect.
+    Applied {
+        /// The answer, encoded.
+        accepted: Vec<u8>,
+        /// The answer where the change could not be put on record.
+        refused: Vec<u8>,
+    },
+}
+
+/// A packet identifier whose change is not on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// Of a QoS 2 PUBLISH that came in the append with this last sequence: it is not held.
+    Held(u16, Sequence),
+    /// Of a PUBREC: the message counts as sent only.
+    Receipt(u16),
 }
 
 /// What answers wait for.
@@ -51,14 +73,16 @@ struct Group {
 #[derive(Debug, Default)]
 pub struct Answers {
     list: Vec<Answer>,
-    publications: usize,
+    qos1: usize,
     repeats: Sequence,
+    wait_for_effect: bool,
 }
 
 impl Answers {
     /// Adds an answer.
     pub fn push(&mut self, answer: Answer) {
-        self.publications += usize::from(answer.is_to_publish());
+        self.wait_for_effect |= matches!(answer, Answer::Applied { .. });
+        self.qos1 += usize::from(answer.is_puback());
         self.list.push(answer);
     }
 
@@ -71,10 +95,10 @@ impl Answers {
         self.push(answer);
     }
 
-    /// PUBLISH packets among what is answered.
+    /// QoS 1 PUBLISH packets among what is answered.
     #[must_use]
-    pub const fn publications(&self) -> usize {
-        self.publications
+    pub const fn qos1(&self) -> usize {
+        self.qos1
     }
 
     /// What the answers wait for when nothing was appended with them.
@@ -94,7 +118,9 @@ impl Answers {
 pub struct AnswerQueue {
     groups: VecDeque<Group>,
     answers: usize,
-    publications: usize,
+    qos1: usize,
+    /// Groups that wait for what they have changed to be in effect.
+    effects: usize,
 }
 
 impl AnswerQueue {
@@ -102,15 +128,16 @@ impl AnswerQueue {
     pub fn push(&mut self, condition: Condition, answers: Answers) {
         if !answers.list.is_empty() {
             self.answers += answers.list.len();
-            self.publications += answers.publications;
+            self.qos1 += answers.qos1;
+            self.effects += usize::from(answers.wait_for_effect);
             self.groups.push_back(Group { condition, answers });
         }
     }
 
-    /// PUBLISH packets without an answer so far.
+    /// QoS 1 PUBLISH packets without an answer so far.
     #[must_use]
-    pub const fn publications(&self) -> usize {
-        self.publications
+    pub const fn qos1(&self) -> usize {
+        self.qos1
     }
 
     /// Answers owed.
@@ -119,30 +146,37 @@ impl AnswerQueue {
         self.answers
     }
 
+    /// Whether a subscription is under way. Its messages must not overtake its SUBACK.
+    #[must_use]
+    pub const fn waits_for_effect(&self) -> bool {
+        self.effects > 0
+    }
+
     /// Whether nothing is owed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Encodes every answer that is due. `refused` is told the packet identifiers of QoS 2
-    /// messages in appends that were refused, and the sequence they are held with if they came in that
-    /// append: those are not held.
+    /// Encodes every answer that is due: its record is `durable`, and `applied` where that is what it
+    /// waits for. `refused` is told the packet identifiers in appends that were refused.
     ///
     /// # Errors
     /// [`Unanswered`]; the connection must be closed.
     pub fn settle(
         &mut self,
         durable: Sequence,
-        version: ProtocolVersion,
+        applied: Sequence,
+        agreement: &Agreement,
         out: &mut Vec<u8>,
-        mut refused: impl FnMut(u16, Sequence),
+        mut refused: impl FnMut(Unrecorded),
     ) -> Result<Settled, Unanswered> {
         let mut settled = Settled::default();
         while let Some(group) = self.groups.front() {
             let accepted = match &group.condition {
                 Condition::Settled(batch) => match batch.outcome() {
                     Outcome::Pending => break,
+                    Outcome::Durable if group.answers.wait_for_effect && applied < batch.last() => break,
                     Outcome::Durable => true,
                     Outcome::Refused => false,
                     Outcome::Failed => return Err(Unanswered::Failed),
@@ -153,18 +187,19 @@ impl AnswerQueue {
             };
             let Some(group) = self.groups.pop_front() else { break };
             self.answers -= group.answers.list.len();
+            self.effects -= usize::from(group.answers.wait_for_effect);
             if !accepted {
                 // All of them, also those behind an answer that ends the connection.
                 group.each_refused(&mut refused);
             }
             for answer in group.answers.list {
-                self.publications -= usize::from(answer.is_to_publish());
+                self.qos1 -= usize::from(answer.is_puback());
                 if accepted {
                     settled.acknowledged += u64::from(answer.is_to_publish());
-                    answer.accept(version, out);
+                    answer.accept(agreement.version, out);
                 } else {
                     settled.refused += u64::from(answer.is_to_publish());
-                    answer.refuse(version, out)?;
+                    answer.refuse(agreement, out)?;
                 }
             }
         }
@@ -177,8 +212,8 @@ impl AnswerQueue {
 
 impl AnswerQueue {
     /// Forgets answers that nobody will get, as far as their appends are settled. `refused` is
-    /// told the packet identifiers of QoS 2 messages that are not stored. Whether all are settled.
-    pub fn abandon(&mut self, mut refused: impl FnMut(u16, Sequence)) -> bool {
+    /// told the packet identifiers whose changes are not on record. Whether all are settled.
+    pub fn abandon(&mut self, mut refused: impl FnMut(Unrecorded)) -> bool {
         while let Some(group) = self.groups.front() {
             let outcome = match &group.condition {
                 Condition::Settled(batch) => batch.outcome(),
@@ -197,14 +232,16 @@ impl AnswerQueue {
 }
 
 impl Group {
-    fn each_refused(&self, refused: &mut impl FnMut(u16, Sequence)) {
+    fn each_refused(&self, refused: &mut impl FnMut(Unrecorded)) {
         let held_with = match &self.condition {
             Condition::Settled(batch) => batch.last(),
             Condition::Durable(_) | Condition::Refused => Sequence(u64::MAX),
         };
         for answer in self.answers.iter() {
-            if let Answer::Pubrec(packet_id) = answer {
-                refused(*packet_id, held_with);
+            match answer {
+                Answer::Pubrec(packet_id) => refused(Unrecorded::Held(*packet_id, held_with)),
+                Answer::Pubrel(packet_id) => refused(Unrecorded::Receipt(*packet_id)),
+                Answer::Puback(_) | Answer::Pubcomp(_) | Answer::Applied { .. } => {}
             }
         }
     }
@@ -220,29 +257,36 @@ pub struct Settled {
 }
 
 impl Answer {
+    const fn is_puback(&self) -> bool {
+        matches!(self, Self::Puback(_))
+    }
+
     const fn is_to_publish(&self) -> bool {
         matches!(self, Self::Puback(_) | Self::Pubrec(_))
     }
 
     fn accept(self, version: ProtocolVersion, out: &mut Vec<u8>) {
         match self {
-            Self::Puback(id) => Ack::success(id).encode(PacketType::Puback, version, out),
-            Self::Pubrec(id) => Ack::success(id).encode(PacketType::Pubrec, version, out),
-            Self::Pubcomp(id) => Ack::success(id).encode(PacketType::Pubcomp, version, out),
-            Self::Packet(packet) => out.extend_from_slice(&packet),
+            Self::Puback(id) => Ack::success(id).encode(PacketType::Puback, version, None, out),
+            Self::Pubrec(id) => Ack::success(id).encode(PacketType::Pubrec, version, None, out),
+            Self::Pubcomp(id) => Ack::success(id).encode(PacketType::Pubcomp, version, None, out),
+            Self::Pubrel(id) => Ack::success(id).encode(PacketType::Pubrel, version, None, out),
+            Self::Applied { accepted, .. } => out.extend_from_slice(&accepted),
         }
     }
 
-    /// Only 5.0 can refuse a publication; nothing can refuse a PUBREL.
-    fn refuse(self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), Unanswered> {
-        let reason = ReasonCode::QuotaExceeded;
+    /// Only 5.0 can refuse a publication; nothing can refuse the later steps of QoS 2.
+    fn refuse(self, agreement: &Agreement, out: &mut Vec<u8>) -> Result<(), Unanswered> {
+        let (version, reason) = (agreement.version, ReasonCode::QuotaExceeded);
+        let why = agreement.explain(JOURNAL_FULL);
         match (self, version) {
             (Self::Puback(packet_id), ProtocolVersion::V5) => {
-                Ack { packet_id, reason }.encode(PacketType::Puback, version, out);
+                Ack { packet_id, reason }.encode(PacketType::Puback, version, why, out);
             }
             (Self::Pubrec(packet_id), ProtocolVersion::V5) => {
-                Ack { packet_id, reason }.encode(PacketType::Pubrec, version, out);
+                Ack { packet_id, reason }.encode(PacketType::Pubrec, version, why, out);
             }
+            (Self::Applied { refused, .. }, _) => out.extend_from_slice(&refused),
             _ => return Err(Unanswered::Full),
         }
         Ok(())
@@ -263,9 +307,18 @@ mod tests {
         queue: &mut AnswerQueue,
         durable: u64,
         version: ProtocolVersion,
-    ) -> (Vec<u8>, Result<Settled, Unanswered>, Vec<u16>) {
+    ) -> (Vec<u8>, Result<Settled, Unanswered>, Vec<Unrecorded>) {
         let (mut out, mut refused) = (Vec::new(), Vec::new());
-        let result = queue.settle(Sequence(durable), version, &mut out, |id, _| refused.push(id));
+        let durable = Sequence(durable);
+        let agreement = Agreement {
+            version,
+            maximum_packet_size: u32::MAX,
+            receive_maximum: 1,
+            silence: None,
+            topic_alias_maximum: 0,
+            problem_information: false,
+        };
+        let result = queue.settle(durable, durable, &agreement, &mut out, |unrecorded| refused.push(unrecorded));
         (out, result, refused)
     }
 
@@ -274,7 +327,7 @@ mod tests {
         let mut queue = AnswerQueue::default();
         queue.push(Condition::Durable(Sequence(7)), answers(vec![Answer::Puback(1)]));
         queue.push(Condition::Durable(Sequence::ZERO), answers(vec![Answer::Puback(2)]));
-        assert_eq!(queue.publications(), 2);
+        assert_eq!(queue.qos1(), 2);
         assert!(settle(&mut queue, 6, ProtocolVersion::V311).0.is_empty());
         let (out, settled, _) = settle(&mut queue, 7, ProtocolVersion::V311);
         assert_eq!(out, [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
@@ -289,7 +342,10 @@ mod tests {
         queue.push(Condition::Refused, refused());
         let (out, settled, released) = settle(&mut queue, 0, ProtocolVersion::V5);
         assert_eq!(out, [0x40, 3, 0, 1, 0x97, 0x50, 3, 0, 2, 0x97]);
-        assert_eq!((settled, released), (Ok(Settled { acknowledged: 0, refused: 2 }), vec![2]));
+        assert_eq!(
+            (settled, released),
+            (Ok(Settled { acknowledged: 0, refused: 2 }), vec![Unrecorded::Held(2, Sequence(u64::MAX))])
+        );
         queue.push(Condition::Refused, refused());
         let (out, settled, _) = settle(&mut queue, 0, ProtocolVersion::V311);
         assert_eq!((out, settled), (vec![], Err(Unanswered::Full)));

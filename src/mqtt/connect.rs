@@ -1,6 +1,6 @@
 //! From the first byte to CONNACK (MQTT 5.0 section 3.1 and 3.2).
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -9,25 +9,33 @@ use super::{
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection},
     end::End,
+    ledger::change::Change,
+    listener::Handshake,
     receive::is_within_limits,
-    session::{OwnedSession, SessionState},
+    session::OwnedSession,
     will::Will,
 };
 use crate::{
-    journal::{BatchBuilder, Record},
+    journal::{AppendError, BatchBuilder},
     limits,
-    types::ClientId,
+    types::{ClientId, Peer, Sequence},
 };
 
 /// Bytes read at a time before CONNECT is whole.
 const READ_BYTES: usize = 1024;
 
 impl Broker {
-    /// Serves one client from its first byte to its last. `io` is past any TLS handshake.
-    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, mut io: S, peer: SocketAddr) {
+    /// Serves one client from its first byte of MQTT to its last; `handshake` is its place among
+    /// those that have not sent a CONNECT.
+    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<Self>,
+        mut io: S,
+        peer: Peer,
+        handshake: Handshake,
+    ) {
         self.statistics.accepted.add(1);
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        match Box::pin(self.open(&mut io)).await {
+        match Box::pin(self.open(&mut io, handshake)).await {
             Ok(Opened { owned, agreement, will, input, out }) => {
                 Connection::new(self, owned, agreement, will, peer, io, input, out).run().await;
             }
@@ -41,9 +49,16 @@ impl Broker {
 
     /// Only reading has a time limit: once a session is owned, what remains depends on no peer
     /// and must not be cut off in the middle.
-    async fn open<S: AsyncRead + AsyncWrite + Unpin>(self: &Arc<Self>, io: &mut S) -> Result<Opened, End> {
+    async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        io: &mut S,
+        handshake: Handshake,
+    ) -> Result<Opened, End> {
         let reading = tokio::time::timeout(self.settings.handshake_timeout, self.read_packet(io));
+        let reading = handshake.run(reading);
         let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
+        let Some(read) = read else { return Err(End::PushedOut) };
+        drop(handshake);
         let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
         let frame = split(&packet, self.settings.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
@@ -56,24 +71,46 @@ impl Broker {
             }
             Err(error) => {
                 if let Some((version, reason)) = refusal(&frame, error) {
-                    refuse(io, version, reason).await;
+                    refuse(io, version, u32::MAX, reason, &error.to_string()).await;
                 }
                 return Err(error.into());
             }
         };
-        if let Err((reason, why)) = self.admit(&connect) {
-            refuse(io, connect.version, reason).await;
-            return Err(End::Forbidden(reason, why));
+        match self.welcome(&connect).await {
+            Ok((owned, agreement, out)) => {
+                let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
+                Ok(Opened { owned, agreement, will, input, out })
+            }
+            Err((reason, why)) => {
+                let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+                refuse(io, connect.version, takes, reason, why).await;
+                Err(End::Forbidden(reason, why))
+            }
         }
-        let (client_id, assigned) = client_id(&connect)?;
-        let mut owned = self.sessions.own(&client_id).await;
-        let session_present = self.begin_session(&mut owned, &connect).await;
-        let agreement = self.agree(&connect);
+    }
+
+    /// Owns the session that a CONNECT asks for; the CONNACK says so.
+    async fn welcome(
+        &self,
+        connect: &Connect<'_>,
+    ) -> Result<(OwnedSession, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
+        self.admit(connect)?;
+        let (client_id, assigned) = client_id(connect)?;
+        let agreement = self.agree(connect);
+        let expiry = self.session_expiry(connect);
+        let mut connack = self.connack(connect, expiry, assigned.then_some(&client_id));
         let mut out = Vec::new();
-        self.connack(&connect, &owned.state, session_present, assigned.then_some(&client_id))
-            .encode(connect.version, &mut out);
-        let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Ok(Opened { owned, agreement, will, input, out })
+        connack.encode(connect.version, &mut out);
+        // Before any session is touched [MQTT-3.1.2-24].
+        if out.len() > agreement.maximum_packet_size as usize {
+            return Err((ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
+        }
+        let owned = self.sessions.own(&client_id).await;
+        let (owned, session_present) = self.begin_session(owned, connect, expiry, agreement.receive_maximum).await?;
+        connack.session_present = session_present;
+        out.clear();
+        connack.encode(connect.version, &mut out);
+        Ok((owned, agreement, out))
     }
 
     /// The first packet whole, and what came behind it.
@@ -108,31 +145,47 @@ impl Broker {
         Ok(())
     }
 
-    /// Resumes or empties the session; whether there was one to resume.
-    async fn begin_session(self: &Arc<Self>, owned: &mut OwnedSession, connect: &Connect<'_>) -> bool {
+    /// Resumes the session or begins a new one, and puts that on record; whether there was one to
+    /// resume.
+    async fn begin_session(
+        &self,
+        owned: OwnedSession,
+        connect: &Connect<'_>,
+        expiry: u32,
+        receive_maximum: u16,
+    ) -> Result<(OwnedSession, bool), (ReasonCode, &'static str)> {
         let resumed = !connect.clean_start && owned.existed();
-        let mut records = if resumed { BatchBuilder::default() } else { self.clear_session(owned) };
+        let mut owned = if resumed || !owned.existed() { owned } else { self.sessions.renew(owned).await };
         let client_id = owned.session.client_id.clone();
-        let expiry = self.session_expiry(connect);
+        let will = connect.will.as_ref().map(Will::from);
+        // Somebody relies on it at once: what waits, or what must not be forgotten.
+        let guaranteed = resumed || will.is_some();
+        let must_be_recorded = expiry > 0 || will.is_some();
+        let mut batch = BatchBuilder::default();
+        let change = Change::Connect { client_id: client_id.as_str(), expiry, receive_maximum, will };
+        change.record(owned.session.id, guaranteed, &mut batch);
         let state = &mut *owned.state;
-        if let Some(pending) = state.pending_will.take() {
-            pending.timer.abort();
+        match self.journal.append(batch, Some(&owned.session.signal)).await {
+            Ok(batch) => state.connected_at = if resumed { batch.last() } else { Sequence::ZERO },
+            // It is refused what it publishes and subscribes to, and told so.
+            Err(AppendError::Full) if resumed || !must_be_recorded => state.connected_at = Sequence::ZERO,
+            Err(error) => {
+                if !resumed {
+                    self.sessions.end(&mut owned);
+                    self.sessions.forget(owned.session.id);
+                }
+                return Err(match error {
+                    AppendError::Full => (ReasonCode::QuotaExceeded, "the journal is full"),
+                    AppendError::Failed | AppendError::Closed => {
+                        (ReasonCode::ServerUnavailable, "the journal takes nothing")
+                    }
+                });
+            }
         }
-        let known = (state.kept, state.expiry) == (true, expiry);
         state.established = true;
         state.expiry = expiry;
-        // Identifiers held so far are on record only if the session was.
-        let can_keep = state.kept || (state.subscriptions.is_empty() && state.held.is_empty());
-        let keep = expiry > 0 && !known && can_keep;
-        if keep {
-            records.push(&Record::SessionKept { client_id: client_id.as_str(), expiry });
-        }
-        if !records.is_empty() {
-            // Not waited for: the first record that the session matters for comes behind it.
-            let appended = self.journal.append(records, None).await.is_ok();
-            state.kept = state.kept || (keep && appended);
-        }
-        resumed
+        state.window.resume();
+        Ok((owned, resumed))
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.
@@ -152,27 +205,22 @@ impl Broker {
             maximum_packet_size: connect.properties.maximum_packet_size.unwrap_or(u32::MAX),
             receive_maximum: connect.properties.receive_maximum.min(self.settings.receive_maximum),
             silence: (!keep_alive.is_zero()).then(|| keep_alive + keep_alive / 2),
+            topic_alias_maximum: connect.properties.topic_alias_maximum.min(limits::OUTGOING_TOPIC_ALIASES),
+            problem_information: connect.properties.request_problem_information,
         }
     }
 
-    fn connack<'a>(
-        &self,
-        connect: &Connect<'_>,
-        state: &SessionState,
-        session_present: bool,
-        assigned: Option<&'a ClientId>,
-    ) -> Connack<'a> {
+    fn connack<'a>(&self, connect: &Connect<'_>, expiry: u32, assigned: Option<&'a ClientId>) -> Connack<'a> {
         let asked = connect.properties.session_expiry_interval;
         Connack {
-            session_present,
+            session_present: false,
             reason: ReasonCode::Success,
             properties: ConnackProperties {
-                session_expiry_interval: (state.expiry != asked).then_some(state.expiry),
+                session_expiry_interval: (expiry != asked).then_some(expiry),
                 receive_maximum: self.settings.receive_maximum,
                 maximum_packet_size: Some(self.settings.maximum_packet_size),
                 assigned_client_identifier: assigned.map(ClientId::as_str),
                 topic_alias_maximum: self.settings.topic_alias_maximum,
-                shared_subscription_available: false,
                 ..ConnackProperties::default()
             },
         }
@@ -189,18 +237,35 @@ struct Opened {
 }
 
 /// The client's name, or a new one where it has none; whether it is new.
-fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), End> {
+fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), (ReasonCode, &'static str)> {
     let assigned = connect.client_id.is_empty();
     let chosen =
         if assigned { format!("auto-{}", uuid::Uuid::new_v4().simple()) } else { connect.client_id.to_owned() };
-    let invalid = |_| End::Forbidden(ReasonCode::ClientIdentifierNotValid, "the client identifier is not valid");
+    let invalid = |_| (ReasonCode::ClientIdentifierNotValid, "the client identifier is not valid");
     Ok((chosen.parse().map_err(invalid)?, assigned))
 }
 
-async fn refuse<S: AsyncWrite + Unpin>(io: &mut S, version: ProtocolVersion, reason: ReasonCode) {
+/// Says why there will be no connection, as far as the version has words for it and the client takes
+/// them, before it is closed.
+async fn refuse<S: AsyncWrite + Unpin>(
+    io: &mut S,
+    version: ProtocolVersion,
+    takes: u32,
+    reason: ReasonCode,
+    why: &str,
+) {
+    let is_sayable = version == ProtocolVersion::V5 || reason.connect_return_code().is_some();
     let mut out = Vec::new();
-    Connack::refusal(reason).encode(version, &mut out);
+    for why in [Some(why), None] {
+        out.clear();
+        Connack::refusal(reason, why).encode(version, &mut out);
+        if out.len() <= takes as usize {
+            break;
+        }
+    }
     // Whether it arrives changes nothing: the connection is closed.
-    drop(io.write_all(&out).await);
+    if is_sayable && out.len() <= takes as usize {
+        drop(io.write_all(&out).await);
+    }
     drop(io.shutdown().await);
 }

@@ -11,7 +11,6 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -31,11 +30,10 @@ use super::{
     receive::Aliases,
     session::OwnedSession,
     will::Will,
-    window::Resend,
 };
 use crate::{
     journal::{BatchBuilder, Reader, Slice, Watermark},
-    types::Signal,
+    types::{Peer, Signal},
 };
 
 /// Bytes that one read can bring; shared by all connections of a thread.
@@ -51,6 +49,9 @@ const READ_HIGH_WATER: usize = 2 * HIGH_WATER;
 /// Answers that wait for the disk above which nothing is read. 5.0 clients stop earlier, at
 /// their receive maximum.
 const MAXIMUM_UNSETTLED: usize = 16 << 10;
+
+/// Bytes around a reason string in the packets that have no other property.
+const AROUND_REASON_STRING: usize = 16;
 
 /// Time that a last DISCONNECT may take to leave.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,6 +71,24 @@ pub struct Agreement {
     pub receive_maximum: u16,
     /// Longest silence; none for no limit.
     pub silence: Option<Duration>,
+    /// Topic aliases that the client remembers.
+    pub topic_alias_maximum: u16,
+    /// Whether the client wants reason strings on acknowledgements (section 3.1.2.11.7).
+    pub problem_information: bool,
+}
+
+impl Agreement {
+    /// What an acknowledgement says beside its reason code, where the client wants that and takes it.
+    #[must_use]
+    pub fn explain<'a>(&self, why: &'a str) -> Option<&'a str> {
+        self.fitting(why).filter(|_| self.problem_information)
+    }
+
+    /// A reason string, where the packet that it is on does not become too large [MQTT-3.14.2-3].
+    fn fitting<'a>(&self, why: &'a str) -> Option<&'a str> {
+        let fits = why.len() + AROUND_REASON_STRING <= self.maximum_packet_size as usize;
+        (self.version == ProtocolVersion::V5 && fits).then_some(why)
+    }
 }
 
 /// A connection past CONNECT.
@@ -78,7 +97,7 @@ pub struct Connection<S> {
     pub(super) owned: OwnedSession,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) io: S,
     /// Bytes read that are not a whole packet yet.
     pub(super) input: Vec<u8>,
@@ -91,13 +110,12 @@ pub struct Connection<S> {
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
-    pub(super) resends: std::collections::VecDeque<Resend>,
+    /// Topics that the client knows by an alias, which is their place and 1.
+    pub(super) aliased: hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>,
     pub(super) reader: Reader,
     pub(super) slice: Option<Slice>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
-    /// Messages sent again and not acknowledged since.
-    pub(super) resent: u16,
     /// Whether there are whole packets in `input` for another batch.
     pub(super) more: bool,
     /// Whether a delivery waits for the output to drain.
@@ -125,13 +143,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         owned: OwnedSession,
         agreement: Agreement,
         will: Option<Box<Will>>,
-        peer: SocketAddr,
+        peer: Peer,
         io: S,
         input: Vec<u8>,
         out: Vec<u8>,
     ) -> Self {
         let reader = broker.journal.reader(broker.journal.watermark(Watermark::Appended), Watermark::Appended);
-        let resends = owned.state.window.resends();
         let last_received = Instant::now();
         Self {
             keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
@@ -149,11 +166,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
-            resends,
+            aliased: hashbrown::HashMap::default(),
             reader,
             slice: None,
             sends: 0,
-            resent: 0,
             more: false,
             held_back: false,
             broken: false,
@@ -219,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn abandon_answers(&mut self) {
         let signal = Arc::clone(&self.owned.session.signal);
         let state = &mut *self.owned.state;
-        while !self.queue.abandon(|packet_id, held_with| state.forget_held(packet_id, held_with)) {
+        while !self.queue.abandon(|unrecorded| state.forget(unrecorded)) {
             signal.wait().await;
         }
     }
@@ -230,12 +246,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let durable = self.broker.journal.watermark(Watermark::Durable);
+        let applied = self.broker.applied();
         let state = &mut *self.owned.state;
         let settled = self
             .queue
-            .settle(durable, self.agreement.version, &mut self.out, |packet_id, held_with| {
-                state.forget_held(packet_id, held_with);
-            })
+            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| state.forget(unrecorded))
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
                 Unanswered::Failed => End::JournalFailed,
@@ -360,7 +375,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn farewell(&mut self, end: &End) {
         let Some(reason) = end.reason() else { return };
         if self.agreement.version == ProtocolVersion::V5 {
-            Disconnect::new(reason).encode(self.agreement.version, &mut self.out);
+            let why = end.to_string();
+            let reason_string = self.agreement.fitting(&why);
+            Disconnect { reason_string, ..Disconnect::new(reason) }.encode(self.agreement.version, &mut self.out);
         }
         let rest = self.out.get(self.sent..).unwrap_or_default();
         let sending = async {

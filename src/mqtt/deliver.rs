@@ -6,8 +6,8 @@ use super::{
     codec::{Ack, OutgoingPublish, PacketType},
     connection::Connection,
     end::End,
-    mailbox::{Delivery, Source},
-    window::Resend,
+    mailbox::Delivery,
+    window::{Receipt, Resend, packet_id},
 };
 use crate::{
     journal::{ReadError, Record, Step},
@@ -20,27 +20,37 @@ const STALE_AFTER_SENDS: u32 = 1024;
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes what waits, as far as window and output allow.
     pub(super) async fn deliver(&mut self) -> Result<(), End> {
+        // What other members of shared subscriptions have got meanwhile is not known before.
+        let is_resumed = self.broker.applied() >= self.owned.state.connected_at;
+        if !is_resumed || self.queue.waits_for_effect() {
+            return Ok(());
+        }
+        self.forget_given_away();
         while !self.is_backed_up() {
-            if let Some(resend) = self.resends.pop_front() {
-                if matches!(resend, Resend::Publish(..)) && self.resent >= self.agreement.receive_maximum {
-                    self.resends.push_front(resend);
-                    break;
-                }
+            let window = &mut self.owned.state.window;
+            if let Some(resend) = window.next_resend(self.agreement.receive_maximum) {
                 self.resend(resend).await?;
                 continue;
             }
-            let window = self.owned.state.window.has_room(self.agreement.receive_maximum);
-            let next = self.owned.session.mailbox.lock().take(window);
+            let room = window.has_room(self.agreement.receive_maximum);
+            let next = self.owned.session.mailbox.lock().take(room);
             let Some(delivery) = next else { break };
-            self.load(&delivery.source).await?;
+            self.load(&delivery).await?;
             self.send(delivery, None);
         }
-        if self.resends.is_empty() && self.owned.session.mailbox.lock().is_empty() {
+        if self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
         }
         self.held_back = self.is_backed_up();
         self.note_in_flight();
         Ok(())
+    }
+
+    fn forget_given_away(&mut self) {
+        let mut given = self.owned.session.given_away.lock();
+        for number in given.drain(..) {
+            self.owned.state.window.acknowledge(packet_id(number), Qos::AtLeastOnce);
+        }
     }
 
     /// Keeps the session's lower bound of what may have to be sent again close to the truth, at
@@ -59,19 +69,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn resend(&mut self, resend: Resend) -> Result<(), End> {
         match resend {
             Resend::Publish(packet_id, delivery) => {
-                self.load(&delivery.source).await?;
+                self.load(&delivery).await?;
                 self.send(delivery, Some(packet_id));
             }
             Resend::Pubrel(packet_id) => {
-                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
             }
         }
         Ok(())
     }
 
-    /// Makes the record of `source` available in `slice`, where the journal still has it.
-    async fn load(&mut self, source: &Source) -> Result<(), End> {
-        let Source::Journal(sequence) = *source else { return Ok(()) };
+    /// Makes the record of a delivery available in `slice`, where the journal still has it.
+    async fn load(&mut self, delivery: &Delivery) -> Result<(), End> {
+        if delivery.record.is_some() || delivery.entry.void {
+            return Ok(());
+        }
+        let sequence = delivery.entry.sequence;
         if self.slice.as_ref().is_some_and(|slice| slice.covers(sequence)) {
             return Ok(());
         }
@@ -94,68 +107,98 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Encodes one delivery, for the first time or, with its packet identifier, again.
     fn send(&mut self, delivery: Delivery, again: Option<u16>) {
-        let retained = match &delivery.source {
-            Source::Retained(record) => Some(std::sync::Arc::clone(record)),
-            Source::Journal(_) => None,
-        };
         let slice = self.slice.take();
-        let publication = match (&delivery.source, &retained, &slice) {
-            (_, Some(record), _) => record.publication(),
-            (Source::Journal(sequence), _, Some(slice)) => find(slice, *sequence),
-            _ => None,
+        let record = delivery.record.clone();
+        let publication = match (&record, &slice) {
+            _ if delivery.entry.void => None,
+            (Some(record), _) => record.publication(),
+            (None, Some(slice)) => find(slice, delivery.entry.sequence),
+            (None, None) => None,
         };
         match publication {
             Some(publication) => self.encode(&publication, delivery, again),
-            None if delivery.qos > Qos::AtMostOnce => {
-                self.broker.statistics.lost.add(1);
-                self.give_up(&delivery, again);
+            None if delivery.entry.void => self.give_up(delivery.entry.qos, again),
+            None => {
+                let statistics = &self.broker.statistics;
+                // Best effort: it was refused or retired before its turn came.
+                let lost = delivery.entry.qos > Qos::AtMostOnce;
+                if lost { &statistics.lost } else { &statistics.dropped }.add(1);
+                self.give_up(delivery.entry.qos, again);
             }
-            // Best effort: it was refused or retired before its turn came.
-            None => self.broker.statistics.dropped.add(1),
         }
         self.slice = slice;
     }
 
-    /// Ends the flight of a message that cannot be sent again. Where the client may hold the packet
+    /// The alias that the client knows a topic by, or the one that it is to get (section 3.3.2.3.4), and
+    /// whether it knows it. The first topics get one, as many as the client takes and the limit allows.
+    fn alias(&self, topic: &str) -> (Option<u16>, bool) {
+        let maximum = self.agreement.topic_alias_maximum;
+        if maximum == 0 {
+            return (None, false);
+        }
+        match self.aliased.get(topic) {
+            Some(alias) => (Some(*alias), true),
+            None => (Some(self.aliased.len() as u16 + 1).filter(|alias| *alias <= maximum), false),
+        }
+    }
+
+    /// Ends the way of a message that cannot be sent, or not again. Where the client may hold the packet
     /// identifier, it is told that it is free.
-    fn give_up(&mut self, delivery: &Delivery, again: Option<u16>) {
-        let Some(packet_id) = again else { return };
-        if delivery.qos == Qos::AtLeastOnce {
-            self.owned.state.window.acknowledge(packet_id, Qos::AtLeastOnce);
-        } else if self.owned.state.window.receive(packet_id) {
-            Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+    fn give_up(&mut self, qos: Qos, again: Option<u16>) {
+        let window = &mut self.owned.state.window;
+        match (qos, again) {
+            (Qos::AtMostOnce, _) => {}
+            (_, None) => window.skip(),
+            (Qos::AtLeastOnce, Some(packet_id)) => drop(window.acknowledge(packet_id, qos)),
+            (Qos::ExactlyOnce, Some(packet_id)) => {
+                if let Receipt::First(_) = window.receive(packet_id) {
+                    Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
+                }
+            }
         }
     }
 
     fn encode(&mut self, publication: &Publication<'_>, delivery: Delivery, again: Option<u16>) {
-        let Ok(message_expiry) = remaining_life(publication) else { return self.give_up(&delivery, again) };
-        let identifiers = delivery.identifiers.clone();
-        let mut packet = OutgoingPublish {
-            dup: again.is_some(),
-            qos: delivery.qos,
-            retain: delivery.retain,
-            topic: publication.topic,
-            // Any identifier takes two bytes; the real one is taken only if the packet fits.
-            packet_id: if delivery.qos == Qos::AtMostOnce { 0 } else { again.unwrap_or(1) },
+        let qos = delivery.entry.qos;
+        // What the client may have is completed, whatever its age [MQTT-4.3.3-7].
+        let may_be_there = again.is_some() || (delivery.entry.dup && qos > Qos::AtMostOnce);
+        let message_expiry = match remaining_life(publication) {
+            Ok(left) => left,
+            Err(Expired) if may_be_there => Some(0),
+            Err(Expired) => return self.give_up(qos, again),
+        };
+        let entry = delivery.entry.clone();
+        let packet_id = match (qos, again) {
+            (Qos::AtMostOnce, _) => 0,
+            (_, Some(packet_id)) => packet_id,
+            (_, None) => self.owned.state.window.next_packet_id(),
+        };
+        let (alias, known) = self.alias(publication.topic);
+        let packet = OutgoingPublish {
+            dup: may_be_there,
+            qos,
+            retain: entry.retain,
+            topic: if known { "" } else { publication.topic },
+            packet_id,
             properties: publication.properties,
             message_expiry,
-            topic_alias: None,
-            subscription_identifiers: identifiers.as_deref().unwrap_or_default(),
+            topic_alias: alias,
+            subscription_identifiers: &entry.identifiers,
             payload: publication.payload,
         };
         let (version, maximum) = (self.agreement.version, self.agreement.maximum_packet_size);
-        // To be treated as if it had been sent and completed [MQTT-3.1.2-25].
-        if packet.encoded_size(version) > maximum as usize {
+        if packet.encode(version, maximum, &mut self.out).is_err() {
+            // To be treated as if it had been sent and completed [MQTT-3.1.2-25].
             self.broker.statistics.dropped.add(1);
-            return self.give_up(&delivery, again);
+            return self.give_up(qos, again);
         }
-        self.resent += u16::from(again.is_some());
-        if delivery.qos > Qos::AtMostOnce && again.is_none() {
-            packet.packet_id = self.owned.state.window.send(delivery);
+        self.broker.statistics.delivered.add(1);
+        if let Some(alias) = alias.filter(|_| !known) {
+            self.aliased.insert(publication.topic.into(), alias);
+        }
+        if qos > Qos::AtMostOnce && again.is_none() {
+            self.owned.state.window.send(delivery);
             self.sends += 1;
-        }
-        if packet.encode(version, maximum, &mut self.out).is_ok() {
-            self.broker.statistics.delivered.add(1);
         }
     }
 }

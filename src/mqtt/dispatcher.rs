@@ -1,74 +1,90 @@
-//! The dispatcher: one task that follows the journal and puts each message into the mailboxes
-//! of the sessions that subscribe to it.
+//! The dispatcher: one task that follows the journal and applies what it says, [`Dispatch`].
 //!
 //! It reads the journal twice. Best-effort publications are passed on as soon as they are
-//! appended; all others once they are durable, in the order of the journal. So QoS 0 never waits
-//! for a disk, and what a subscriber has got with QoS 1 or 2 no crash can take back. MQTT orders
+//! appended; everything else happens once it is durable, in the order of the journal. So QoS 0 never
+//! waits for a disk, and what a subscriber has got with QoS 1 or 2 no crash can take back. MQTT orders
 //! messages within a topic and a QoS only (MQTT 5.0 section 4.6).
 //!
-//! It also keeps the state that a start needs (retained messages, kept sessions, QoS 2 packet
-//! identifiers), derived from the same records, and checkpoints it.
+//! It also writes checkpoints, publishes wills that are due, ends sessions whose clients stay away,
+//! and opens queues that have room again.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Broker,
-    checkpoint::Derived,
-    mailbox::{Delivery, Source},
-    session::Session,
+    Broker, RestoreError,
+    dispatch::{Dispatch, Pass},
+    ledger::{change::Change, store::Changes},
+    session::SessionId,
 };
 use crate::{
-    journal::{Cursor, ReadError, Reader, Record, Slice, StateStore, Step, Watermark},
-    types::{Publication, Qos, Sequence},
+    journal::{
+        AppendError, BatchBuilder, Clock, Cursor, ReadError, Reader, Slice, StateError, StateStore, Step, SystemClock,
+        Watermark,
+    },
+    types::{Micros, Sequence},
 };
 
 /// How often derived state is written, at most.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often deadlines and full queues are looked at.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The task's own state.
 pub struct Dispatcher {
-    broker: Arc<Broker>,
+    dispatch: Dispatch,
     store: Arc<StateStore>,
-    derived: Derived,
     /// Everything up to here is in the store.
     checkpoint: Cursor,
     /// Everything up to here has been put into mailboxes, and no mailbox needs it any more.
     needed: Cursor,
+    writing: Option<Writing>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    BestEffort,
-    Durable,
+/// A checkpoint on its way to the disk.
+struct Writing {
+    complete_to: Sequence,
+    written: JoinHandle<(Result<(), StateError>, Changes)>,
 }
 
 impl Dispatcher {
-    /// A dispatcher that starts behind everything there is: what came before has been
-    /// dispatched by an earlier life.
-    #[must_use]
-    pub fn new(broker: Arc<Broker>, store: Arc<StateStore>, replayed: Sequence) -> Self {
+    /// Brings back what an earlier life has left, and goes on behind it. Blocks.
+    ///
+    /// # Errors
+    /// [`RestoreError`]
+    pub fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> Result<Self, RestoreError> {
+        let (dispatch, replayed) = Dispatch::restore(Arc::clone(broker), &store, SystemClock.now())?;
+        broker.applied.store(replayed.0, Ordering::Release);
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
-        Self { broker, store, derived: Derived::default(), checkpoint, needed }
+        let mut dispatcher = Self { dispatch, store, checkpoint, needed, writing: None };
+        dispatcher.set_needed(replayed);
+        dispatcher.dispatch.wake();
+        Ok(dispatcher)
     }
 
     /// Works until `stop` fires; then takes what is durable and writes a last checkpoint.
     pub async fn run(mut self, stop: CancellationToken) {
         let start = self.checkpoint.position();
-        let mut best_effort = self.broker.journal.reader(start, Watermark::Appended);
-        let mut durable = self.broker.journal.reader(start, Watermark::Durable);
-        let mut last_checkpoint = Instant::now();
+        let journal = self.dispatch.broker.journal.clone();
+        let mut best_effort = journal.reader(start, Watermark::Appended);
+        let mut durable = journal.reader(start, Watermark::Durable);
+        let (mut last_checkpoint, mut last_upkeep) = (Instant::now(), Instant::now());
         loop {
             let busy =
                 self.pass(&mut best_effort, Pass::BestEffort).await | self.pass(&mut durable, Pass::Durable).await;
-            if last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL {
-                self.write_checkpoint(durable.position()).await;
+            if last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL && self.begin_checkpoint(durable.position()).await {
                 last_checkpoint = Instant::now();
+            }
+            if last_upkeep.elapsed() >= UPKEEP_INTERVAL {
+                self.keep_up().await;
+                last_upkeep = Instant::now();
             }
             if busy {
                 // Those it has woken must get their turn, or their mailboxes overflow.
@@ -78,12 +94,15 @@ impl Dispatcher {
             tokio::select! {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
-                () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
+                () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
                 () = stop.cancelled() => break,
             }
         }
         while self.pass(&mut durable, Pass::Durable).await {}
-        self.write_checkpoint(durable.position()).await;
+        self.finish_checkpoint().await;
+        if self.begin_checkpoint(durable.position()).await {
+            self.finish_checkpoint().await;
+        }
     }
 
     /// One slice of one reader; whether there was one.
@@ -101,97 +120,145 @@ impl Dispatcher {
                 }
             },
         };
-        if pass == Pass::Durable || slice.batch().best_effort() {
-            self.dispatch(&slice, pass);
-        }
+        self.apply(&slice, pass);
         true
     }
 
-    fn dispatch(&mut self, slice: &Slice, pass: Pass) {
-        let mut woken = Vec::new();
-        let mut routing = self.broker.routing.lock();
-        for record in slice.records() {
-            if pass == Pass::Durable {
-                self.derived.apply(&record);
-            }
-            let Record::Publication { publication, .. } = record else { continue };
-            if publication.guaranteed == (pass == Pass::Durable) {
-                for target in routing.targets(publication.topic).iter() {
-                    deliver(&self.broker, target, &publication, &mut woken);
-                }
-            }
-            if publication.retain && (pass == Pass::Durable || !publication.guaranteed) {
-                routing.retain(&publication);
-            }
-            if publication.retain && pass == Pass::Durable {
-                routing.forget_removed(&publication);
+    fn apply(&mut self, slice: &Slice, pass: Pass) {
+        if pass == Pass::Durable || slice.batch().best_effort() {
+            for record in slice.records() {
+                self.dispatch.apply(&record, pass);
             }
         }
-        drop(routing);
-        for session in woken {
-            session.listed.store(false, Ordering::Release);
-            session.signal.ring();
+        match pass {
+            Pass::BestEffort => self.dispatch.best_effort_to = slice.last(),
+            // Before anyone is woken: those who wait for it look at it then.
+            Pass::Durable => self.dispatch.broker.applied.store(slice.last().0, Ordering::Release),
+        }
+        self.dispatch.wake();
+    }
+
+    /// What no record asks for: time has passed, or a queue has become full or has room.
+    async fn keep_up(&mut self) {
+        let now = SystemClock.now();
+        for id in self.dispatch.ledger.due(now) {
+            self.come_due(id, now).await;
+        }
+        self.record_closures().await;
+        self.open_queues().await;
+    }
+
+    /// Publishes the will of an absent client, or ends its session, whichever is due.
+    async fn come_due(&mut self, id: SessionId, now: Micros) {
+        let Some(account) = self.dispatch.ledger.get(id) else { return };
+        let session = Arc::clone(&account.session);
+        // Held until all is appended, so that no CONNECT comes between. A client that is back, and has
+        // not come this far in the journal, keeps both.
+        let owned = if account.ended { None } else { session.own_abandoned() };
+        if owned.is_none() && !account.ended {
+            return;
+        }
+        let mut batch = BatchBuilder::default();
+        if account.will_due().is_some_and(|due| due <= now)
+            && let Some(will) = &account.will
+        {
+            let guaranteed = (self.dispatch.broker.guarantees)(&will.topic);
+            will.publish(id, session.client_id.as_str(), guaranteed, &mut batch);
+        }
+        let expired = account.expires_at().is_some_and(|end| end <= now);
+        if expired {
+            Change::End.record(id, false, &mut batch);
+        }
+        // Once only: what was appended will be applied. What was not is tried again.
+        if !batch.is_empty() && self.append(batch).await {
+            self.dispatch.ledger.forget_deadline(id);
+            if let Some(mut owned) = owned.filter(|_| expired) {
+                self.dispatch.broker.sessions.end(&mut owned);
+            }
         }
     }
 
-    async fn write_checkpoint(&mut self, complete_to: Sequence) {
-        let lowest = self.broker.sessions.oldest_needed().map_or(complete_to, Sequence::previous);
-        let backlog = self.broker.journal.position_within(self.broker.settings.maximum_backlog_bytes);
-        if lowest < backlog {
-            tracing::warn!(oldest = %lowest.next(), "messages for sessions that have not taken them for too long may be lost");
-        }
-        self.needed.set(lowest.max(backlog).min(complete_to));
-        if complete_to <= self.checkpoint.position() {
+    /// Puts on record that queues are closed: at the next start, the same messages do not fit.
+    async fn record_closures(&mut self) {
+        let closing = std::mem::take(&mut self.dispatch.closing);
+        if closing.is_empty() {
             return;
         }
+        let mut batch = BatchBuilder::default();
+        closing.iter().for_each(|(id, change)| change.record(*id, true, &mut batch));
+        if !self.append(batch).await {
+            self.dispatch.closing = closing;
+        }
+    }
+
+    /// Opens queues again that have a quarter of their room. Until that is applied, nothing is queued.
+    async fn open_queues(&mut self) {
+        let limits = self.dispatch.broker.settings.mailbox;
+        let has_room = |id: &SessionId| {
+            let account = self.dispatch.ledger.get(*id);
+            account.is_some_and(|account| {
+                let mailbox = account.session.mailbox.lock();
+                mailbox.len() <= limits.messages / 4 * 3 && mailbox.bytes() <= limits.bytes / 4 * 3
+            })
+        };
+        let is_recorded = |id: &SessionId| !self.dispatch.closing.iter().any(|(closing, _)| closing == id);
+        let open: Vec<_> = self.dispatch.ledger.closed().filter(is_recorded).filter(has_room).collect();
+        let mut batch = BatchBuilder::default();
+        open.into_iter().for_each(|id| Change::Open.record(id, false, &mut batch));
+        if !batch.is_empty() {
+            self.append(batch).await;
+        }
+    }
+
+    async fn append(&self, batch: BatchBuilder) -> bool {
+        match self.dispatch.broker.journal.append(batch, None).await {
+            Ok(_) => true,
+            Err(AppendError::Full | AppendError::Closed) => false,
+            Err(error) => {
+                tracing::debug!(%error, "cannot record a change of a session");
+                false
+            }
+        }
+    }
+
+    /// Hands what has changed to the store, unless it is still busy with the last; whether it did.
+    async fn begin_checkpoint(&mut self, complete_to: Sequence) -> bool {
+        if self.writing.as_ref().is_some_and(|writing| !writing.written.is_finished()) {
+            return false;
+        }
+        self.finish_checkpoint().await;
+        self.set_needed(complete_to);
+        if complete_to <= self.checkpoint.position() {
+            return true;
+        }
         let store = Arc::clone(&self.store);
-        let changes = self.derived.take();
-        let written = tokio::task::spawn_blocking(move || (store.commit(changes.checkpoint(), complete_to), changes));
+        let changes = self.dispatch.ledger.take_changes();
+        let write = move || (store.commit(changes.checkpoint(), complete_to), changes);
+        self.writing = Some(Writing { complete_to, written: tokio::task::spawn_blocking(write) });
+        true
+    }
+
+    async fn finish_checkpoint(&mut self) {
+        let Some(Writing { complete_to, written }) = self.writing.take() else { return };
         match written.await {
             Ok((Ok(()), _)) => self.checkpoint.set(complete_to),
             Ok((Err(error), changes)) => {
                 tracing::error!(%error, "cannot write a checkpoint; trying again");
-                self.derived.put_back(changes);
+                self.dispatch.ledger.changes.put_back(changes);
             }
             // The changes are gone: going on would leave them out of every later checkpoint.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => {}
         }
     }
-}
 
-fn deliver(
-    broker: &Broker,
-    target: &super::routing::Target,
-    publication: &Publication<'_>,
-    woken: &mut Vec<Arc<Session>>,
-) {
-    let session = &target.session;
-    if target.no_local && session.client_id.as_str() == publication.client_id {
-        return;
-    }
-    let precedes = publication.sequence <= target.since;
-    if precedes && !publication.retain {
-        return;
-    }
-    let delivery = Delivery {
-        source: Source::Journal(publication.sequence),
-        qos: publication.qos.min(target.maximum_qos),
-        retain: publication.retain && (target.retain_as_published || precedes),
-        identifiers: target.identifiers.clone(),
-    };
-    let guaranteed = delivery.qos > Qos::AtMostOnce;
-    let mut mailbox = session.mailbox.lock();
-    let queued = mailbox.put(delivery, broker.settings.mailbox);
-    let first_drop = !queued && guaranteed && mailbox.dropped() == 1;
-    drop(mailbox);
-    if !queued {
-        broker.statistics.dropped.add(1);
-        if first_drop {
-            tracing::warn!(client.id = %session.client_id, "the session's queue is full: messages are dropped");
+    fn set_needed(&self, complete_to: Sequence) {
+        let broker = &self.dispatch.broker;
+        let lowest = broker.sessions.oldest_needed().map_or(complete_to, Sequence::previous);
+        let backlog = broker.journal.position_within(broker.settings.maximum_backlog_bytes);
+        if lowest < backlog {
+            tracing::warn!(oldest = %lowest.next(), "messages for sessions that have not taken them for too long may be lost");
         }
-    }
-    if !session.listed.swap(true, Ordering::AcqRel) {
-        woken.push(Arc::clone(session));
+        self.needed.set(lowest.max(backlog).min(complete_to));
     }
 }

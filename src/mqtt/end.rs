@@ -31,6 +31,9 @@ pub enum End {
     /// A new connection has the same client identifier [MQTT-3.1.4-3].
     #[error("another connection took the session over")]
     TakenOver,
+    /// Too many connections that have not sent a CONNECT.
+    #[error("it made room for later connections before it sent a CONNECT")]
+    PushedOut,
     /// The process ends.
     #[error("the bridge is shutting down")]
     ShuttingDown,
@@ -47,7 +50,7 @@ impl End {
     #[must_use]
     pub const fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Disconnected | Self::DisconnectedWithWill | Self::Closed | Self::Io(_) => None,
+            Self::Disconnected | Self::DisconnectedWithWill | Self::Closed | Self::Io(_) | Self::PushedOut => None,
             Self::Malformed(error) => Some(error.reason()),
             Self::Forbidden(reason, _) => Some(*reason),
             Self::KeepAlive => Some(ReasonCode::KeepAliveTimeout),

@@ -1,58 +1,62 @@
 //! The MQTT broker: what devices and subscribers talk to.
 //!
-//! Data flows `listener` (accepts, TLS) → `connect` (CONNECT, session) → `connection` (one task
+//! Data flows `listener` (accepts, PROXY protocol, TLS, WebSocket) → `connect` (CONNECT, session) → `connection` (one task
 //! a client: reads, journals, acknowledges) → journal → `dispatcher` (one task: who gets it) →
-//! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes),
-//! `routing` (subscriptions, retained), `session` (what outlives a connection), `window` and
-//! `acknowledge` (packet identifiers out and in), `will`, `checkpoint` (what outlives a process).
+//! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
+//! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
+//! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
+//! (packet identifiers out and in); `will`; `handover` (shared subscriptions).
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
 //! connection and nothing else.
 
 mod acknowledge;
-mod checkpoint;
 pub mod codec;
 mod connect;
 mod connection;
 mod deliver;
+mod dispatch;
 mod dispatcher;
 mod end;
+pub mod filter_tree;
+mod handover;
+mod ledger;
 mod listener;
 mod mailbox;
+mod part;
 mod receive;
+mod restore;
+mod retained;
 mod routing;
 mod session;
 mod statistics;
 mod subscribe;
+mod topic_match;
+mod varint;
 mod will;
 mod window;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use dispatcher::Dispatcher;
-pub use listener::Listener;
+pub use listener::{Door, Listener, ListenerOptions};
 pub use mailbox::MailboxLimits;
+pub use restore::RestoreError;
+pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
-use checkpoint::Derived;
-use routing::Routing;
 use session::Registry;
 
-use crate::{
-    journal::{Journal, ReadError, StateError, StateStore, Watermark},
-    limits,
-    types::Sequence,
-};
+use crate::{journal::Journal, limits, types::Sequence};
 
 /// How the broker treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +75,12 @@ pub struct Settings {
     pub maximum_backlog_bytes: u64,
     /// Bounds of a session's queue.
     pub mailbox: MailboxLimits,
-    /// Time for the TLS handshake, and again for CONNECT.
+    /// Bounds of what is retained.
+    pub retained: RetainedLimits,
+    /// Time for what comes before MQTT, and again for CONNECT.
     pub handshake_timeout: Duration,
+    /// Connections of one listener that have not sent a whole CONNECT yet.
+    pub maximum_handshakes: usize,
 }
 
 impl Default for Settings {
@@ -86,9 +94,15 @@ impl Default for Settings {
             maximum_backlog_bytes: limits::MAXIMUM_JOURNAL_BYTES / limits::SESSION_BACKLOG_DIVISOR,
             mailbox: MailboxLimits {
                 messages: limits::MAXIMUM_QUEUED_MESSAGES,
+                bytes: limits::MAXIMUM_QUEUED_BYTES,
                 best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
             },
+            retained: RetainedLimits {
+                messages: limits::MAXIMUM_RETAINED_MESSAGES,
+                bytes: limits::MAXIMUM_RETAINED_BYTES,
+            },
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
     }
 }
@@ -102,23 +116,13 @@ pub struct Broker {
     settings: Settings,
     guarantees: Box<GuaranteePolicy>,
     sessions: Registry,
-    routing: Mutex<Routing>,
+    /// Everything in the journal up to here has been dispatched and applied.
+    applied: AtomicU64,
     statistics: Statistics,
     stopping: AtomicBool,
     connections: TaskTracker,
-    /// Ends what waits in the background: session expiries and delayed wills.
+    /// Ends what waits for clients that have not come as far as a session.
     background: CancellationToken,
-}
-
-/// Why the broker's state cannot be restored.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The store with the checkpoint.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The journal behind the checkpoint.
-    #[error(transparent)]
-    Journal(#[from] ReadError),
 }
 
 impl Broker {
@@ -130,44 +134,12 @@ impl Broker {
             settings,
             guarantees,
             sessions: Registry::default(),
-            routing: Mutex::default(),
+            applied: AtomicU64::new(0),
             statistics: Statistics::default(),
             stopping: AtomicBool::new(false),
             connections: TaskTracker::new(),
             background: CancellationToken::new(),
         })
-    }
-
-    /// Brings retained messages and kept sessions back: the checkpoint, then the records behind
-    /// it. Returns the last record taken into account. Blocks.
-    ///
-    /// # Errors
-    /// [`RestoreError`]
-    pub fn restore(self: &Arc<Self>, store: &StateStore) -> Result<Sequence, RestoreError> {
-        let checkpoint = store.position()?;
-        let mut reader = self.journal.reader(checkpoint, Watermark::Durable);
-        let mut tail = Derived::default();
-        while reader.position() < self.journal.watermark(Watermark::Durable) {
-            match reader.read_disk() {
-                Ok(Some(slice)) => slice.records().for_each(|record| tail.apply(&record)),
-                Ok(None) => break,
-                Err(error) if error.is_loss() => tracing::error!(%error, "a part of the journal is lost"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        checkpoint::restore(store, &tail, &mut self.routing.lock(), &self.sessions)?;
-        let replayed = reader.position();
-        store.commit(tail.checkpoint(), replayed)?;
-        Ok(replayed)
-    }
-
-    /// Starts the clock of sessions that came back without a client.
-    pub fn expire_restored_sessions(self: &Arc<Self>) {
-        for session in self.sessions.all() {
-            if let Some(owned) = self.sessions.own_abandoned(&session, 0) {
-                self.release(owned);
-            }
-        }
     }
 
     /// Counters since the start.
@@ -179,11 +151,11 @@ impl Broker {
     /// Sessions, subscriptions and retained messages there are now.
     #[must_use]
     pub fn census(&self) -> Census {
-        let routing = self.routing.lock();
         Census {
             sessions: self.sessions.count(),
-            subscriptions: routing.subscriptions(),
-            retained: routing.retained_count(),
+            subscriptions: self.statistics.subscriptions.get(),
+            retained: self.statistics.retained.get(),
+            retained_bytes: self.statistics.retained_bytes.get(),
         }
     }
 
@@ -197,6 +169,11 @@ impl Broker {
         self.connections.wait().await;
     }
 
+    /// Everything in the journal up to here has been dispatched and applied.
+    fn applied(&self) -> Sequence {
+        Sequence(self.applied.load(Ordering::Acquire))
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -208,7 +185,9 @@ pub struct Census {
     /// Connected or not.
     pub sessions: usize,
     /// Of all sessions.
-    pub subscriptions: usize,
+    pub subscriptions: u64,
     /// Topics with a retained message.
-    pub retained: usize,
+    pub retained: u64,
+    /// Bytes of them, with topics and properties.
+    pub retained_bytes: u64,
 }

@@ -1,17 +1,23 @@
 //! What a client sends, packet by packet: into the batch for the journal, with the answer that
 //! waits for it, or straight into the output.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     acknowledge::{Answer, Answers, Condition},
     codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
     connection::Connection,
     end::End,
+    ledger::change::Change,
+    window::Receipt,
 };
 use crate::{
-    journal::{AppendError, Record},
+    journal::{AppendError, Origin, Record},
     limits,
     types::{Micros, Publication, Qos, Sequence},
 };
+
+const NOT_FOUND: &str = "no message waits under this packet identifier";
 
 /// Topic aliases that a client has set (MQTT 5.0 section 3.3.2.3.4), by alias less 1.
 #[derive(Debug, Default)]
@@ -76,7 +82,6 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Packet::Puback(ack) => {
-                self.resent = self.resent.saturating_sub(1);
                 self.owned.state.window.acknowledge(ack.packet_id, Qos::AtLeastOnce);
                 Ok(())
             }
@@ -85,18 +90,11 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
-                self.resent = self.resent.saturating_sub(1);
                 self.owned.state.window.complete(ack.packet_id);
                 Ok(())
             }
-            Packet::Subscribe(subscribe) => {
-                self.subscribe(&subscribe);
-                Ok(())
-            }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.unsubscribe(&unsubscribe);
-                Ok(())
-            }
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::Pingreq => Packet::Pingresp
                 .encode(self.agreement.version, u32::MAX, &mut self.out)
                 .map_err(|_| End::Forbidden(ReasonCode::UnspecifiedError, "a PINGRESP has two bytes")),
@@ -129,7 +127,7 @@ impl<S> Connection<S> {
             Qos::ExactlyOnce => {
                 if let Some(&sequence) = state.held.get(&packet_id) {
                     self.answers.repeat(Answer::Pubrec(packet_id), sequence);
-                    return self.check_receive_maximum();
+                    return Ok(());
                 }
                 state.held.insert(packet_id, Sequence(u64::MAX));
                 self.answers.push(Answer::Pubrec(packet_id));
@@ -147,15 +145,17 @@ impl<S> Connection<S> {
             client_id: self.owned.session.client_id.as_str(),
             properties: publish.properties(),
         };
-        let held = publish.qos == Qos::ExactlyOnce && state.kept;
-        self.batch.push(&Record::Publication { publication, packet_id: if held { packet_id } else { 0 } });
+        let held = publish.qos == Qos::ExactlyOnce && state.expiry > 0;
+        let origin = if held { Origin::Held(packet_id) } else { Origin::Plain };
+        self.batch.push(&Record::Publication { publication, origin });
         self.check_receive_maximum()
     }
 
     /// More unacknowledged publications than the bridge has said it takes are a protocol error
-    /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead.
+    /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead. A QoS 2 message
+    /// counts until its PUBREL.
     fn check_receive_maximum(&self) -> Result<(), End> {
-        let unacknowledged = self.queue.publications() + self.answers.publications();
+        let unacknowledged = self.queue.qos1() + self.answers.qos1() + self.owned.state.held.len();
         if self.agreement.version == ProtocolVersion::V5
             && unacknowledged > usize::from(self.broker.settings.receive_maximum)
         {
@@ -168,31 +168,53 @@ impl<S> Connection<S> {
     /// that a PUBCOMP could make the client use it again, for a message that a restart would
     /// then take for a repeat.
     fn release(&mut self, packet_id: u16) {
-        let state = &mut *self.owned.state;
-        let known = state.held.remove(&packet_id).is_some();
-        if !known && !state.kept && self.agreement.version == ProtocolVersion::V5 {
+        let kept = self.owned.is_kept();
+        let known = self.owned.state.held.remove(&packet_id).is_some();
+        if !known && !kept && self.agreement.version == ProtocolVersion::V5 {
             let reason = ReasonCode::PacketIdentifierNotFound;
-            Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, &mut self.out);
+            let why = self.agreement.explain(NOT_FOUND);
+            Ack { packet_id, reason }.encode(PacketType::Pubcomp, self.agreement.version, why, &mut self.out);
             return;
         }
         // Also where it is not known: the record of an earlier release may have been refused.
-        if state.kept {
-            let client_id = self.owned.session.client_id.as_str();
-            self.batch.push(&Record::Release { client_id, packet_id });
+        if kept {
+            Change::Release { packet_id }.record(self.owned.session.id, true, &mut self.batch);
         }
         self.answers.push(Answer::Pubcomp(packet_id));
     }
 
-    /// PUBREC: the client has the message, or will not have it.
+    /// PUBREC: the client has the message, or will not have it. PUBREL leaves once that is on record,
+    /// or a start would send the message again after the client has forgotten its identifier.
     fn received(&mut self, ack: Ack) {
+        let Ack { packet_id, reason } = ack;
         let window = &mut self.owned.state.window;
-        if ack.reason.is_error() {
-            window.acknowledge(ack.packet_id, Qos::ExactlyOnce);
+        if reason.is_error() {
+            window.acknowledge(packet_id, Qos::ExactlyOnce);
             return;
         }
-        let known = window.receive(ack.packet_id);
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        Ack { packet_id: ack.packet_id, reason }.encode(PacketType::Pubrel, self.agreement.version, &mut self.out);
+        let reason = match window.receive(packet_id) {
+            Receipt::First(number) if self.owned.session.tracked.load(Ordering::Acquire) => {
+                Change::Receive { number }.record(self.owned.session.id, true, &mut self.batch);
+                self.answers.push(Answer::Pubrel(packet_id));
+                return;
+            }
+            // Behind any that waits for its record.
+            Receipt::Repeated => return self.answers.push(Answer::Pubrel(packet_id)),
+            Receipt::First(_) => ReasonCode::Success,
+            Receipt::Unknown => ReasonCode::PacketIdentifierNotFound,
+        };
+        let why = self.agreement.explain(NOT_FOUND);
+        Ack { packet_id, reason }.encode(PacketType::Pubrel, self.agreement.version, why, &mut self.out);
+    }
+
+    /// Puts on record what the client has acknowledged. Nobody waits for it: should it be lost, those
+    /// messages are sent again.
+    fn record_progress(&mut self) {
+        if self.owned.session.tracked.load(Ordering::Acquire)
+            && let Some(acknowledged) = self.owned.state.window.take_progress()
+        {
+            Change::Acknowledge(acknowledged).record(self.owned.session.id, false, &mut self.batch);
+        }
     }
 
     fn disconnected(&mut self, disconnect: &Disconnect<'_>) -> End {
@@ -212,6 +234,7 @@ impl<S> Connection<S> {
 
     /// Appends what the last read has brought, and queues the answers to it.
     pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
+        self.record_progress();
         if self.batch.is_empty() {
             let answers = std::mem::take(&mut self.answers);
             self.queue.push(answers.condition(), answers);

@@ -1,21 +1,25 @@
-//! Who gets what: subscriptions and retained messages, under one lock.
-//!
-//! One lock because a subscriber must see the retained messages of a moment and then every
-//! later message, none missed between the two and none overtaken by an older one. The
-//! dispatcher holds it for one slice of the journal at a time.
+//! Who gets what: subscriptions by topic filter, shared ones by group. Belongs to the dispatcher,
+//! which makes and ends subscriptions where the journal says so, so that every message and every
+//! start see the same ones.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
-use super::session::Session;
-use crate::{
-    journal::OwnedRecord,
-    types::{Publication, Qos, Sequence, TopicFilter},
+use super::{
+    codec::Subscription,
+    filter_tree::{FilterTree, Keyed},
+    mailbox::Identifiers,
+    session::{Session, SessionId},
+    topic_match::split_share,
 };
+use crate::types::{Qos, Sequence, TopicFilter};
 
 /// Bytes that remembered matches may take; when they take more, all are forgotten.
 const REMEMBERED_BYTES: usize = 4 << 20;
+
+type Random = foldhash::fast::RandomState;
 
 /// How a subscription wants its messages (MQTT 5.0 section 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +34,44 @@ pub struct SubscriptionOptions {
     pub identifier: u32,
 }
 
-struct Subscription {
-    session: Arc<Session>,
-    options: SubscriptionOptions,
-    since: Sequence,
+impl SubscriptionOptions {
+    /// Those of a subscription made with this identifier.
+    #[must_use]
+    pub const fn of(subscription: &Subscription<'_>, identifier: u32) -> Self {
+        Self {
+            maximum_qos: subscription.maximum_qos,
+            no_local: subscription.no_local,
+            retain_as_published: subscription.retain_as_published,
+            identifier,
+        }
+    }
+}
+
+/// A group's number: the sequence of the record that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u64);
+
+/// What is under a filter.
+enum Subscriber {
+    One {
+        session: Arc<Session>,
+        options: SubscriptionOptions,
+        /// Best-effort messages up to here were passed on before the subscription was there.
+        since: Sequence,
+    },
+    Group(GroupId),
+}
+
+impl Keyed for Subscriber {
+    /// Whether it is a group, and its number.
+    type Key = (bool, u64);
+
+    fn key(&self) -> Self::Key {
+        match self {
+            Self::One { session, .. } => (false, session.id.0),
+            Self::Group(id) => (true, id.0),
+        }
+    }
 }
 
 /// A session that gets a message, with all its matching subscriptions merged into one copy at
@@ -48,77 +86,194 @@ pub struct Target {
     pub no_local: bool,
     /// Whether any of them keeps the retain flag.
     pub retain_as_published: bool,
-    /// What was durable before the subscription was made; of that it gets retained messages only.
+    /// Best-effort messages up to here were passed on before the oldest subscription was there.
     pub since: Sequence,
     /// Identifiers of those that have one.
-    pub identifiers: Option<Arc<[u32]>>,
+    pub identifiers: Identifiers,
 }
 
+/// Everyone who gets messages of a topic.
 #[derive(Default)]
-struct Node {
-    children: HashMap<Box<str>, Node, foldhash::fast::RandomState>,
-    /// Subscriptions whose filter ends at this level.
-    here: Vec<Subscription>,
-    /// Subscriptions whose filter has `#` as its next and last level.
-    below: Vec<Subscription>,
+pub struct Targets {
+    /// Sessions that get a copy each.
+    pub sessions: Vec<Target>,
+    /// Groups of which one member gets one.
+    pub groups: SmallVec<[GroupId; 1]>,
 }
 
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.here.is_empty() && self.below.is_empty()
+/// The members of a shared subscription.
+pub struct Group {
+    /// `$share/…`, as it was subscribed to.
+    pub text: Box<str>,
+    members: Vec<Target>,
+    /// How many messages were given to members: it decides whose turn it is.
+    pub turn: u64,
+    /// The same for best effort, which no start repeats.
+    best_effort_turn: u64,
+}
+
+impl Group {
+    /// The member whose turn it is, of those that `is_there`, or, where none is and `anyone` may
+    /// have it, of all. The same at every reading of the journal.
+    pub fn next(&mut self, is_there: impl Fn(SessionId) -> bool, anyone: bool) -> Option<Target> {
+        let there = || self.members.iter().filter(|member| is_there(member.session.id));
+        let chosen = match there().count() as u64 {
+            0 if anyone => self.members.get(usize::try_from(self.turn % (self.members.len() as u64).max(1)).ok()?),
+            0 => None,
+            count => there().nth(usize::try_from(self.turn % count).ok()?),
+        };
+        let chosen = chosen.cloned();
+        self.turn += u64::from(chosen.is_some());
+        chosen
+    }
+
+    /// As [`Group::next`], for a message that only a client that is there can get.
+    pub fn next_online(&mut self) -> Option<Target> {
+        let turn = self.turn;
+        self.turn = self.best_effort_turn;
+        let online =
+            |id| self.members.iter().any(|member| member.session.id == id && member.session.mailbox.lock().is_online());
+        let there: Vec<_> = self.members.iter().map(|member| member.session.id).filter(|&id| online(id)).collect();
+        let chosen = self.next(|id| there.contains(&id), false);
+        self.best_effort_turn = self.turn;
+        self.turn = turn;
+        chosen
+    }
+
+    /// Everyone in it.
+    pub fn members(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.members.iter().map(|member| member.session.id)
     }
 }
 
-/// A retained message, or, for as long as older records may still be dispatched, the memory
-/// that there is none.
-struct Retained {
-    sequence: Sequence,
-    record: Option<Arc<OwnedRecord>>,
+/// What a new subscription is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// There was none of this session for this filter.
+    New,
+    /// It has replaced one.
+    Replaced,
+    /// The session has joined, or is in, this group.
+    Shared(GroupId),
 }
 
-/// Subscriptions by filter, retained messages by topic.
+/// Subscriptions by filter.
 #[derive(Default)]
 pub struct Routing {
-    root: Node,
+    tree: FilterTree<Subscriber>,
     subscriptions: usize,
-    retained: BTreeMap<Box<str>, Retained>,
-    remembered: HashMap<Box<str>, Arc<[Target]>, foldhash::fast::RandomState>,
+    groups: HashMap<GroupId, Group, Random>,
+    group_names: HashMap<Box<str>, GroupId, Random>,
+    remembered: HashMap<Box<str>, Arc<Targets>, Random>,
     remembered_bytes: usize,
+    /// No subscription has missed a best-effort message above this.
+    young_until: Sequence,
 }
 
 impl Routing {
-    fn forget_matches(&mut self) {
-        self.remembered.clear();
-        self.remembered_bytes = 0;
-    }
-
-    /// Adds or replaces a session's subscription; whether there was one for this filter. A new
-    /// one is for messages after `since`: the dispatcher may be some way behind the journal.
+    /// Makes or replaces a session's subscription, by the record `made_by`. Best-effort messages up to
+    /// `since` were passed on already.
     pub fn subscribe(
         &mut self,
+        text: &str,
+        session: &Arc<Session>,
+        options: SubscriptionOptions,
+        made_by: Sequence,
+        since: Sequence,
+    ) -> Option<Made> {
+        let (share, filter) = split_share(text)?;
+        let filter: TopicFilter = filter.parse().ok()?;
+        self.forget_matches();
+        self.young_until = self.young_until.max(since);
+        if share.is_some() {
+            return Some(Made::Shared(self.join(text, &filter, session, options, GroupId(made_by.0))));
+        }
+        if let Some(Subscriber::One { options: known, .. }) = self.tree.get_mut(&filter, (false, session.id.0)) {
+            *known = options;
+            return Some(Made::Replaced);
+        }
+        self.tree.insert(&filter, Subscriber::One { session: Arc::clone(session), options, since });
+        self.subscriptions += 1;
+        Some(Made::New)
+    }
+
+    fn join(
+        &mut self,
+        text: &str,
         filter: &TopicFilter,
         session: &Arc<Session>,
         options: SubscriptionOptions,
-        since: Sequence,
-    ) -> bool {
-        self.forget_matches();
-        let list = self.list_of(filter);
-        if let Some(existing) = list.iter_mut().find(|entry| Arc::ptr_eq(&entry.session, session)) {
-            existing.options = options;
-            return true;
+        new: GroupId,
+    ) -> GroupId {
+        let id = *self.group_names.entry(text.into()).or_insert(new);
+        let group = self.groups.entry(id).or_insert_with(|| {
+            self.tree.insert(filter, Subscriber::Group(id));
+            Group { text: text.into(), members: Vec::new(), turn: 0, best_effort_turn: 0 }
+        });
+        let member = Target {
+            session: Arc::clone(session),
+            maximum_qos: options.maximum_qos,
+            no_local: false,
+            retain_as_published: options.retain_as_published,
+            since: Sequence::ZERO,
+            identifiers: if options.identifier == 0 {
+                Identifiers::new()
+            } else {
+                [options.identifier].into_iter().collect()
+            },
+        };
+        // In the order of their numbers, which is the same at every reading of the journal.
+        match group.members.binary_search_by_key(&session.id, |member| member.session.id) {
+            Ok(at) => group.members[at] = member,
+            Err(at) => {
+                group.members.insert(at, member);
+                self.subscriptions += 1;
+            }
         }
-        list.push(Subscription { session: Arc::clone(session), options, since });
-        self.subscriptions += 1;
-        false
+        id
     }
 
-    /// Removes a session's subscription; whether there was one.
-    pub fn unsubscribe(&mut self, filter: &TopicFilter, session: &Arc<Session>) -> bool {
+    /// Puts a group of an earlier life back, to be joined by its members.
+    pub fn restore_group(&mut self, text: &str, id: GroupId, turn: u64) {
+        let Some((Some(_), filter)) = split_share(text) else { return };
+        let Ok(filter) = filter.parse::<TopicFilter>() else { return };
+        self.tree.insert(&filter, Subscriber::Group(id));
+        self.group_names.insert(text.into(), id);
+        self.groups.insert(id, Group { text: text.into(), members: Vec::new(), turn, best_effort_turn: 0 });
+    }
+
+    /// Removes a session's subscription; the group it has left, if it was shared, and whether that is
+    /// empty now.
+    pub fn unsubscribe(&mut self, text: &str, session: SessionId) -> Option<(GroupId, bool)> {
+        let (share, filter) = split_share(text)?;
+        let filter: TopicFilter = filter.parse().ok()?;
         self.forget_matches();
-        let levels: Vec<_> = filter.levels().collect();
-        let removed = remove(&mut self.root, &levels, session);
-        self.subscriptions -= usize::from(removed);
-        removed
+        if share.is_none() {
+            self.subscriptions -= usize::from(self.tree.remove(&filter, (false, session.0)).is_some());
+            return None;
+        }
+        let id = *self.group_names.get(text)?;
+        let group = self.groups.get_mut(&id)?;
+        let before = group.members.len();
+        group.members.retain(|member| member.session.id != session);
+        self.subscriptions -= before - group.members.len();
+        let empty = group.members.is_empty();
+        if empty {
+            self.groups.remove(&id);
+            self.group_names.remove(text);
+            self.tree.remove(&filter, (true, id.0));
+        }
+        Some((id, empty))
+    }
+
+    /// A group by its number.
+    pub fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(&id)
+    }
+
+    /// A group by its number.
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
     }
 
     /// How many subscriptions there are.
@@ -127,16 +282,22 @@ impl Routing {
         self.subscriptions
     }
 
-    /// The sessions that get messages of `topic`.
-    pub fn targets(&mut self, topic: &str) -> Arc<[Target]> {
+    /// Whether a subscription may have been made after the best-effort message with this sequence was
+    /// passed on, and in front of it in the journal.
+    #[must_use]
+    pub fn may_be_missed(&self, sequence: Sequence) -> bool {
+        sequence <= self.young_until
+    }
+
+    /// Who gets messages of `topic`.
+    pub fn targets(&mut self, topic: &str) -> Arc<Targets> {
         if let Some(known) = self.remembered.get(topic) {
             return Arc::clone(known);
         }
-        let mut found = Vec::new();
-        // Wildcards at the start do not match topics that begin with $ [MQTT-4.7.2-1].
-        collect(&self.root, Some(topic), !topic.starts_with('$'), &mut found);
-        let targets: Arc<[Target]> = merge(&found).into();
-        self.remembered_bytes += topic.len() + targets.len() * size_of::<Target>();
+        let mut merge = Merge::default();
+        self.tree.visit_matches(topic, |subscriber| merge.add(subscriber));
+        let targets = Arc::new(merge.targets);
+        self.remembered_bytes += topic.len() + size_of::<Targets>() + targets.sessions.len() * size_of::<Target>();
         if self.remembered_bytes > REMEMBERED_BYTES {
             self.forget_matches();
         }
@@ -144,207 +305,78 @@ impl Routing {
         targets
     }
 
-    /// Takes a publication with the retain flag into account: the newest record of a topic
-    /// wins, an empty payload removes (section 3.3.1.3). Records may come again, or QoS 0 ahead of
-    /// others; the sequence decides. Whether anything changed.
-    pub fn retain(&mut self, publication: &Publication<'_>) -> bool {
-        let record = (!publication.payload.is_empty()).then(|| Arc::new(OwnedRecord::of(publication)));
-        match self.retained.get_mut(publication.topic) {
-            Some(known) if known.sequence >= publication.sequence => return false,
-            Some(known) => *known = Retained { sequence: publication.sequence, record },
-            None => {
-                let retained = Retained { sequence: publication.sequence, record };
-                self.retained.insert(publication.topic.into(), retained);
-            }
-        }
-        true
-    }
-
-    /// Forgets that a topic has no retained message, now that no record older than
-    /// `publication` can come.
-    pub fn forget_removed(&mut self, publication: &Publication<'_>) {
-        let is_over = |retained: &Retained| retained.record.is_none() && retained.sequence <= publication.sequence;
-        if self.retained.get(publication.topic).is_some_and(is_over) {
-            self.retained.remove(publication.topic);
-        }
-    }
-
-    /// Puts a retained message of an earlier life back.
-    pub fn restore_retained(&mut self, record: OwnedRecord) {
-        if let Some(publication) = record.publication() {
-            let (topic, sequence) = (publication.topic.into(), publication.sequence);
-            self.retained.insert(topic, Retained { sequence, record: Some(Arc::new(record)) });
-        }
-    }
-
-    /// Retained messages that match, by topic, `most` of them at most.
-    pub fn retained_for(&self, filter: &TopicFilter, most: usize) -> Vec<Arc<OwnedRecord>> {
-        let literal = filter.as_str().find(['+', '#']).unwrap_or(filter.as_str().len());
-        if literal == filter.as_str().len() {
-            let exact = self.retained.get(filter.as_str()).and_then(|retained| retained.record.clone());
-            return exact.into_iter().collect();
-        }
-        // "a/#" matches "a" as well, so the range starts without the separator.
-        let prefix = filter.as_str().get(..literal).unwrap_or_default().trim_end_matches('/');
-        self.retained
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(topic, _)| topic.starts_with(prefix))
-            .filter(|(topic, _)| filter.matches(topic))
-            .filter_map(|(_, retained)| retained.record.clone())
-            .take(most)
-            .collect()
-    }
-
-    /// How many topics have a retained message.
-    #[must_use]
-    pub fn retained_count(&self) -> usize {
-        self.retained.len()
-    }
-
-    fn list_of(&mut self, filter: &TopicFilter) -> &mut Vec<Subscription> {
-        let mut node = &mut self.root;
-        for level in filter.levels() {
-            if level == "#" {
-                return &mut node.below;
-            }
-            node = node.children.entry(level.into()).or_default();
-        }
-        &mut node.here
+    fn forget_matches(&mut self) {
+        self.remembered.clear();
+        self.remembered_bytes = 0;
     }
 }
 
-fn remove(node: &mut Node, levels: &[&str], session: &Arc<Session>) -> bool {
-    let list = match levels {
-        [] => &mut node.here,
-        ["#"] => &mut node.below,
-        [level, rest @ ..] => {
-            let Some(child) = node.children.get_mut(*level) else { return false };
-            let removed = remove(child, rest, session);
-            if child.is_empty() {
-                node.children.remove(*level);
-            }
-            return removed;
-        }
-    };
-    let before = list.len();
-    list.retain(|entry| !Arc::ptr_eq(&entry.session, session));
-    before > list.len()
+/// Matching subscriptions, made one for each session.
+#[derive(Default)]
+struct Merge {
+    targets: Targets,
+    at: HashMap<SessionId, usize, Random>,
 }
 
-/// Collects what matches the rest of a topic. Depth is bounded by the limit on topic levels.
-fn collect<'a>(node: &'a Node, rest: Option<&str>, wildcards: bool, found: &mut Vec<&'a Subscription>) {
-    if wildcards {
-        found.extend(&node.below);
-    }
-    let Some(rest) = rest else {
-        found.extend(&node.here);
-        return;
-    };
-    let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
-    if let Some(child) = node.children.get(level) {
-        collect(child, rest, true, found);
-    }
-    if wildcards && let Some(child) = node.children.get("+") {
-        collect(child, rest, true, found);
-    }
-}
-
-fn merge(found: &[&Subscription]) -> Vec<Target> {
-    let mut by_session: HashMap<*const Session, usize, foldhash::fast::RandomState> = HashMap::default();
-    let mut merged: Vec<(Target, Vec<u32>)> = Vec::new();
-    for subscription in found {
-        let options = subscription.options;
-        let at = *by_session.entry(Arc::as_ptr(&subscription.session)).or_insert_with(|| {
-            let target = Target {
-                session: Arc::clone(&subscription.session),
+impl Merge {
+    fn add(&mut self, subscriber: &Subscriber) {
+        let (session, options, since) = match subscriber {
+            Subscriber::Group(id) => return self.targets.groups.push(*id),
+            Subscriber::One { session, options, since } => (session, options, *since),
+        };
+        let sessions = &mut self.targets.sessions;
+        let at = *self.at.entry(session.id).or_insert_with(|| {
+            sessions.push(Target {
+                session: Arc::clone(session),
                 maximum_qos: Qos::AtMostOnce,
                 no_local: true,
                 retain_as_published: false,
-                since: subscription.since,
-                identifiers: None,
-            };
-            merged.push((target, Vec::new()));
-            merged.len() - 1
+                since,
+                identifiers: Identifiers::new(),
+            });
+            sessions.len() - 1
         });
-        let Some((target, identifiers)) = merged.get_mut(at) else { continue };
+        let Some(target) = sessions.get_mut(at) else { return };
         target.maximum_qos = target.maximum_qos.max(options.maximum_qos);
-        target.since = target.since.min(subscription.since);
+        target.since = target.since.min(since);
         target.no_local &= options.no_local;
         target.retain_as_published |= options.retain_as_published;
         if options.identifier != 0 {
-            identifiers.push(options.identifier);
+            target.identifiers.push(options.identifier);
         }
     }
-    let finish = |(target, identifiers): (Target, Vec<u32>)| Target {
-        identifiers: (!identifiers.is_empty()).then(|| identifiers.into()),
-        ..target
-    };
-    merged.into_iter().map(finish).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Micros, PublishProperties};
+    use crate::mqtt::session::SessionState;
 
-    fn session(name: &str) -> Arc<Session> {
-        Arc::new(Session::new(name.parse().unwrap()))
+    fn session(id: u64) -> Arc<Session> {
+        let client_id = format!("client-{id}").parse().unwrap();
+        Arc::new(Session::new(SessionId(id), client_id, SessionState::default()))
     }
 
     fn options(maximum_qos: Qos, identifier: u32) -> SubscriptionOptions {
         SubscriptionOptions { maximum_qos, no_local: false, retain_as_published: false, identifier }
     }
 
-    fn filter(text: &str) -> TopicFilter {
-        text.parse().unwrap()
-    }
-
-    fn retained(topic: &'static str, payload: &'static str, sequence: u64) -> Publication<'static> {
-        Publication {
-            sequence: Sequence(sequence),
-            received: Micros::default(),
-            topic,
-            payload: payload.as_bytes(),
-            qos: Qos::AtLeastOnce,
-            retain: true,
-            guaranteed: true,
-            client_id: "publisher",
-            properties: PublishProperties::default(),
-        }
-    }
-
-    fn payloads(routing: &Routing, text: &str) -> Vec<String> {
-        let found = routing.retained_for(&filter(text), usize::MAX);
-        found.iter().map(|record| String::from_utf8_lossy(record.publication().unwrap().payload).into()).collect()
-    }
-
-    /// The trie and the plain definition of a match must agree on every pair.
-    #[test]
-    fn the_trie_matches_what_the_filter_matches() {
-        let filters =
-            ["#", "+", "+/+", "a", "a/#", "a/+", "a/b", "a/b/#", "+/b", "/", "/+", "a//b", "$SYS/#", "$SYS/+", "+/b/+"];
-        let topics = ["a", "a/b", "a/b/c", "b/b", "/", "/a", "a//b", "a/", "$SYS/x", "$SYS", "x/b/y", "b"];
-        for topic in topics {
-            for text in filters {
-                let mut routing = Routing::default();
-                routing.subscribe(&filter(text), &session("s"), options(Qos::AtMostOnce, 0), Sequence::ZERO);
-                assert_eq!(routing.targets(topic).len() == 1, filter(text).matches(topic), "{text} and {topic}");
-            }
-        }
+    fn subscribe(routing: &mut Routing, text: &str, session: &Arc<Session>, maximum_qos: Qos, identifier: u32) -> Made {
+        routing.subscribe(text, session, options(maximum_qos, identifier), Sequence(1), Sequence::ZERO).unwrap()
     }
 
     #[test]
     fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_all_identifiers() {
         let mut routing = Routing::default();
-        let one = session("one");
-        routing.subscribe(&filter("a/#"), &one, options(Qos::AtMostOnce, 7), Sequence::ZERO);
-        routing.subscribe(&filter("a/+"), &one, options(Qos::ExactlyOnce, 9), Sequence::ZERO);
-        routing.subscribe(&filter("a/b"), &session("two"), options(Qos::AtLeastOnce, 0), Sequence::ZERO);
+        let one = session(1);
+        subscribe(&mut routing, "a/#", &one, Qos::AtMostOnce, 7);
+        subscribe(&mut routing, "a/+", &one, Qos::ExactlyOnce, 9);
+        subscribe(&mut routing, "a/b", &session(2), Qos::AtLeastOnce, 0);
         let targets = routing.targets("a/b");
-        assert_eq!(targets.len(), 2);
-        let merged = targets.iter().find(|target| Arc::ptr_eq(&target.session, &one)).unwrap();
+        assert_eq!(targets.sessions.len(), 2);
+        let merged = targets.sessions.iter().find(|target| Arc::ptr_eq(&target.session, &one)).unwrap();
         assert_eq!(merged.maximum_qos, Qos::ExactlyOnce);
-        let mut identifiers = merged.identifiers.as_deref().unwrap().to_vec();
+        let mut identifiers = merged.identifiers.to_vec();
         identifiers.sort_unstable();
         assert_eq!(identifiers, [7, 9]);
     }
@@ -352,43 +384,41 @@ mod tests {
     #[test]
     fn what_is_remembered_of_a_topic_follows_the_subscriptions() {
         let mut routing = Routing::default();
-        let one = session("one");
-        assert!(routing.targets("a/b").is_empty());
-        assert!(!routing.subscribe(&filter("a/b"), &one, options(Qos::AtMostOnce, 0), Sequence::ZERO));
-        assert_eq!(routing.targets("a/b").len(), 1);
-        assert!(routing.subscribe(&filter("a/b"), &one, options(Qos::AtLeastOnce, 0), Sequence::ZERO), "replaced");
-        assert_eq!(routing.targets("a/b")[0].maximum_qos, Qos::AtLeastOnce);
-        assert!(routing.unsubscribe(&filter("a/b"), &one));
-        assert!(!routing.unsubscribe(&filter("a/b"), &one));
-        assert!(routing.targets("a/b").is_empty());
+        let one = session(1);
+        assert!(routing.targets("a/b").sessions.is_empty());
+        assert_eq!(subscribe(&mut routing, "a/b", &one, Qos::AtMostOnce, 0), Made::New);
+        assert_eq!(routing.targets("a/b").sessions.len(), 1);
+        assert_eq!(subscribe(&mut routing, "a/b", &one, Qos::AtLeastOnce, 0), Made::Replaced);
+        assert_eq!(routing.targets("a/b").sessions[0].maximum_qos, Qos::AtLeastOnce);
+        routing.unsubscribe("a/b", one.id);
+        routing.unsubscribe("a/b", one.id);
+        assert!(routing.targets("a/b").sessions.is_empty());
         assert_eq!(routing.subscriptions(), 0);
-        assert!(routing.root.is_empty(), "nothing is left of it");
     }
 
     #[test]
-    fn the_newest_retained_message_wins_in_whatever_order_records_come() {
+    fn a_group_takes_turns_among_those_that_are_there() {
         let mut routing = Routing::default();
-        routing.retain(&retained("a/b", "new", 5));
-        routing.retain(&retained("a/b", "old", 4));
-        assert_eq!(payloads(&routing, "a/#"), ["new"]);
-        routing.retain(&retained("a/b", "", 9));
-        routing.retain(&retained("a/b", "late", 8));
-        assert!(payloads(&routing, "#").is_empty(), "an older record must not come back");
-        routing.forget_removed(&retained("a/b", "late", 8));
-        assert_eq!(routing.retained_count(), 1, "still needed against records in front of the removal");
-        routing.forget_removed(&retained("a/b", "", 9));
-        assert_eq!(routing.retained_count(), 0);
-    }
-
-    #[test]
-    fn retained_messages_are_found_by_prefix_and_wildcard() {
-        let mut routing = Routing::default();
-        for (sequence, topic) in (1..).zip(["a", "a/b", "a/c/d", "ab", "b/b"]) {
-            routing.retain(&retained(topic, topic, sequence));
+        let sessions: Vec<_> = (1..=3).map(session).collect();
+        for session in &sessions {
+            let made = subscribe(&mut routing, "$share/g/a/+", session, Qos::AtLeastOnce, 0);
+            assert_eq!(made, Made::Shared(GroupId(1)));
         }
-        assert_eq!(payloads(&routing, "a/#"), ["a", "a/b", "a/c/d"]);
-        assert_eq!(payloads(&routing, "+/b"), ["a/b", "b/b"]);
-        assert_eq!(payloads(&routing, "ab"), ["ab"]);
-        assert_eq!(payloads(&routing, "#").len(), 5);
+        let targets = routing.targets("a/b");
+        assert!(targets.sessions.is_empty());
+        assert_eq!(targets.groups.as_slice(), [GroupId(1)]);
+        let group = routing.group_mut(GroupId(1)).unwrap();
+        let mut turn =
+            |there: &[u64], anyone| group.next(|id| there.contains(&id.0), anyone).map(|target| target.session.id.0);
+        let taken: Vec<_> = (0..6).map(|_| turn(&[1, 2, 3], true).unwrap()).collect();
+        assert_eq!(taken, [1, 2, 3, 1, 2, 3]);
+        assert_eq!((turn(&[2], true), turn(&[2], true)), (Some(2), Some(2)));
+        assert!(turn(&[], true).is_some(), "someone must keep it");
+        assert_eq!(turn(&[], false), None);
+        assert_eq!(routing.unsubscribe("$share/g/a/+", SessionId(1)), Some((GroupId(1), false)));
+        routing.unsubscribe("$share/g/a/+", SessionId(2));
+        assert_eq!(routing.unsubscribe("$share/g/a/+", SessionId(3)), Some((GroupId(1), true)));
+        assert!(routing.targets("a/b").groups.is_empty());
+        assert_eq!(routing.subscriptions(), 0);
     }
 }

@@ -3,38 +3,49 @@
 //! A session is shared by the dispatcher, which fills its mailbox, and at most one connection,
 //! which owns the rest of its state by holding a lock for as long as it lives. A new connection
 //! with the same client identifier raises a claim, which makes the old one end and let go.
+//!
+//! What of a session must survive a crash is in the [`ledger`](super::ledger), which follows the
+//! journal. This is its living half: it runs ahead of the ledger and is rebuilt from it at a start.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
-    task::AbortHandle,
-};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::{mailbox::Mailbox, will::Will, window::Window};
-use crate::{
-    journal::{BatchBuilder, Record},
-    types::{ClientId, Sequence, Signal, TopicFilter},
-};
+use super::{acknowledge::Unrecorded, mailbox::Mailbox, window::Window};
+use crate::types::{ClientId, Sequence, Signal};
+
+type Random = foldhash::fast::RandomState;
+
+/// A session's number in the journal. Never used for another while records of it matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
 
 /// A session that is or was connected.
 pub struct Session {
+    /// Its number.
+    pub id: SessionId,
     /// Whose it is.
     pub client_id: ClientId,
-    /// Rings when the mailbox was filled, an append was settled, or the connection must end.
+    /// Rings when the mailbox was filled, an append was settled, a change of the session was applied,
+    /// or the connection must end.
     pub signal: Arc<Signal>,
     /// Messages that wait.
     pub mailbox: Mutex<Mailbox>,
+    /// Filters it has subscribed to, ahead of the ledger.
+    pub subscriptions: Mutex<HashSet<Box<str>, Random>>,
+    /// Numbers of sent messages that were given to other members of a shared subscription.
+    pub given_away: Mutex<Vec<u64>>,
     /// Whether the dispatcher has already listed it to be woken.
     pub listed: AtomicBool,
+    /// Whether the ledger keeps its queue, and must be told what is acknowledged.
+    pub tracked: AtomicBool,
+    /// Messages with a number queued so far, as long as it is not tracked. The dispatcher's.
+    pub numbered: AtomicU64,
     /// A lower bound of the records in flight, or the end of numbers.
     in_flight: AtomicU64,
     /// Rises with every connection that wants the session.
@@ -49,20 +60,12 @@ pub struct SessionState {
     pub established: bool,
     /// Seconds it outlives its connection.
     pub expiry: u32,
-    /// Whether the journal has a record that it exists, so that it survives a restart. Such a
-    /// session has no subscription: messages that wait are not kept over a restart, and a
-    /// session that came back without them would lie.
-    pub kept: bool,
+    /// The record of its last CONNECT: nothing is delivered before the ledger has it.
+    pub connected_at: Sequence,
     /// QoS 2 packet identifiers received and not released, with the record each stands for.
-    pub held: HashMap<u16, Sequence, foldhash::fast::RandomState>,
+    pub held: HashMap<u16, Sequence, Random>,
     /// Messages sent and not acknowledged.
     pub window: Window,
-    /// Its subscriptions.
-    pub subscriptions: HashSet<TopicFilter, foldhash::fast::RandomState>,
-    /// Ends the session when its client has been away for too long.
-    pub expiry_timer: Option<AbortHandle>,
-    /// The will of the last connection, while it waits.
-    pub pending_will: Option<PendingWill>,
     /// Set once it is over: whoever waited for it must look for a new one.
     pub ended: bool,
 }
@@ -88,45 +91,46 @@ impl OwnedSession {
     pub fn is_claimed(&self) -> bool {
         self.session.claims.load(Ordering::Acquire) != self.claim
     }
-}
 
-/// A will that waits for its delay or the end of the session.
-pub struct PendingWill {
-    /// What to publish.
-    pub will: Will,
-    /// Publishes it in time.
-    pub timer: AbortHandle,
+    /// Whether it outlives its connection.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.state.expiry > 0
+    }
 }
 
 impl SessionState {
+    /// Takes back what could not be put on record.
+    pub fn forget(&mut self, unrecorded: Unrecorded) {
+        match unrecorded {
+            Unrecorded::Held(packet_id, held_with) => self.forget_held(packet_id, held_with),
+            Unrecorded::Receipt(packet_id) => self.window.forget_receipt(packet_id),
+        }
+    }
+
     /// Lets go of a QoS 2 packet identifier if it is held with this sequence.
     pub fn forget_held(&mut self, packet_id: u16, held_with: Sequence) {
         if self.held.get(&packet_id) == Some(&held_with) {
             self.held.remove(&packet_id);
         }
     }
-
-    /// Adds the records that end keeping the session over a restart.
-    pub fn stop_keeping(&mut self, client_id: &str, records: &mut BatchBuilder) {
-        if std::mem::take(&mut self.kept) {
-            for &packet_id in self.held.keys() {
-                records.push(&Record::Release { client_id, packet_id });
-            }
-            records.push(&Record::SessionDropped { client_id });
-        }
-    }
 }
 
 impl Session {
-    pub(super) fn new(client_id: ClientId) -> Self {
+    pub(super) fn new(id: SessionId, client_id: ClientId, state: SessionState) -> Self {
         Self {
+            id,
             client_id,
             signal: Arc::default(),
             mailbox: Mutex::default(),
+            subscriptions: Mutex::default(),
+            given_away: Mutex::default(),
             listed: AtomicBool::new(false),
+            tracked: AtomicBool::new(false),
+            numbered: AtomicU64::new(0),
             in_flight: AtomicU64::new(u64::MAX),
             claims: AtomicU64::new(0),
-            state: Arc::default(),
+            state: Arc::new(AsyncMutex::new(state)),
         }
     }
 
@@ -145,12 +149,49 @@ impl Session {
     pub fn set_in_flight(&self, oldest: Option<Sequence>) {
         self.in_flight.store(oldest.map_or(u64::MAX, |sequence| sequence.0), Ordering::Release);
     }
+
+    /// Sets the state of a session that no connection has had yet in this life.
+    pub(super) fn establish(&self, state: SessionState) {
+        // Nobody has it: this is before the first listener.
+        if let Ok(mut known) = self.state.try_lock() {
+            *known = state;
+        }
+    }
+
+    /// Owns the session if nobody does and nobody wants to.
+    pub fn own_abandoned(self: &Arc<Self>) -> Option<OwnedSession> {
+        let claim = self.claims.load(Ordering::Acquire);
+        let state = Arc::clone(&self.state).try_lock_owned().ok()?;
+        let owned = OwnedSession { session: Arc::clone(self), state, claim };
+        (!owned.state.ended && !owned.is_claimed()).then_some(owned)
+    }
 }
 
-/// All sessions by client identifier.
+/// All sessions.
 #[derive(Default)]
-pub struct Registry {
-    sessions: Mutex<HashMap<ClientId, Arc<Session>, foldhash::fast::RandomState>>,
+pub struct Registry(Mutex<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    by_client: HashMap<ClientId, Arc<Session>, Random>,
+    /// Also those that have ended, until the ledger knows.
+    by_id: HashMap<SessionId, Arc<Session>, Random>,
+    last: u64,
+}
+
+impl Sessions {
+    fn create(&mut self, client_id: &ClientId, state: SessionState) -> Arc<Session> {
+        self.last += 1;
+        let session = Arc::new(Session::new(SessionId(self.last), client_id.clone(), state));
+        self.insert(&session);
+        session
+    }
+
+    fn insert(&mut self, session: &Arc<Session>) {
+        self.last = self.last.max(session.id.0);
+        self.by_id.insert(session.id, Arc::clone(session));
+        self.by_client.insert(session.client_id.clone(), Arc::clone(session));
+    }
 }
 
 impl Registry {
@@ -159,61 +200,70 @@ impl Registry {
     pub async fn own(&self, client_id: &ClientId) -> OwnedSession {
         loop {
             let session = {
-                let mut sessions = self.sessions.lock();
-                let new = || Arc::new(Session::new(client_id.clone()));
-                Arc::clone(sessions.entry(client_id.clone()).or_insert_with(new))
+                let mut sessions = self.0.lock();
+                let known = sessions.by_client.get(client_id).cloned();
+                known.unwrap_or_else(|| sessions.create(client_id, SessionState::default()))
             };
             let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
             session.signal.ring();
-            let mut state = Arc::clone(&session.state).lock_owned().await;
-            if let Some(timer) = state.expiry_timer.take() {
-                timer.abort();
-            }
+            let state = Arc::clone(&session.state).lock_owned().await;
             if !state.ended {
                 return OwnedSession { session, state, claim };
             }
         }
     }
 
-    /// Owns a session that nobody has wanted since `claim`, if it is still there.
-    pub fn own_abandoned(&self, session: &Arc<Session>, claim: u64) -> Option<OwnedSession> {
-        let state = Arc::clone(&session.state).try_lock_owned().ok()?;
-        let owned = OwnedSession { session: Arc::clone(session), state, claim };
-        (!owned.state.ended && !owned.is_claimed()).then_some(owned)
+    /// A new session in the place of an owned one, which has ended.
+    pub async fn renew(&self, mut old: OwnedSession) -> OwnedSession {
+        let session = self.0.lock().create(&old.session.client_id, SessionState::default());
+        old.state.ended = true;
+        let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
+        let state = Arc::clone(&session.state).lock_owned().await;
+        OwnedSession { session, state, claim }
     }
 
-    /// Puts a session of an earlier life back.
-    pub fn restore(&self, client_id: ClientId, expiry: u32, held: HashMap<u16, Sequence, foldhash::fast::RandomState>) {
-        let mut session = Session::new(client_id.clone());
-        session.state = Arc::new(AsyncMutex::new(SessionState {
-            established: true,
-            expiry,
-            kept: true,
-            held,
-            ..SessionState::default()
-        }));
-        self.sessions.lock().insert(client_id, Arc::new(session));
+    /// Puts a session of an earlier life back, as far as it matters before its client returns.
+    pub fn restore(&self, id: SessionId, client_id: ClientId, state: SessionState) -> Arc<Session> {
+        let session = Arc::new(Session::new(id, client_id, state));
+        self.0.lock().insert(&session);
+        session
     }
 
-    /// Takes a session that has ended out.
-    pub fn remove(&self, owned: &mut OwnedSession) {
+    /// Ends an owned session: the next connection gets a new one.
+    pub fn end(&self, owned: &mut OwnedSession) {
         owned.state.ended = true;
-        let mut sessions = self.sessions.lock();
-        if sessions.get(&owned.session.client_id).is_some_and(|known| Arc::ptr_eq(known, &owned.session)) {
-            sessions.remove(&owned.session.client_id);
+        let mut sessions = self.0.lock();
+        let client_id = &owned.session.client_id;
+        if sessions.by_client.get(client_id).is_some_and(|known| Arc::ptr_eq(known, &owned.session)) {
+            sessions.by_client.remove(client_id);
+        }
+    }
+
+    /// The session with this number, also one that has ended.
+    pub fn find(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.0.lock().by_id.get(&id).cloned()
+    }
+
+    /// Forgets the number of a session that has ended, and its client's name if nobody else has it.
+    pub fn forget(&self, id: SessionId) {
+        let mut sessions = self.0.lock();
+        if let Some(session) = sessions.by_id.remove(&id)
+            && sessions.by_client.get(&session.client_id).is_some_and(|known| known.id == id)
+        {
+            sessions.by_client.remove(&session.client_id);
         }
     }
 
     /// How many sessions there are, connected or not.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.sessions.lock().len()
+        self.0.lock().by_client.len()
     }
 
     /// Every session.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().values().cloned().collect()
+        self.0.lock().by_client.values().cloned().collect()
     }
 
     /// Rings every session's signal, so that connections look at the broker's state.
@@ -227,19 +277,5 @@ impl Registry {
     #[must_use]
     pub fn oldest_needed(&self) -> Option<Sequence> {
         self.all().iter().filter_map(|session| session.oldest_needed()).min()
-    }
-}
-
-impl OwnedSession {
-    /// Which connection owns it: see [`Registry::own_abandoned`].
-    #[must_use]
-    pub const fn claim(&self) -> u64 {
-        self.claim
-    }
-
-    /// How long it is to outlive its connection; none for ever (0xFFFF_FFFF, section 3.1.2.11.2).
-    #[must_use]
-    pub fn lifetime(&self) -> Option<Duration> {
-        (self.state.expiry != u32::MAX).then(|| Duration::from_secs(u64::from(self.state.expiry)))
     }
 }

@@ -17,6 +17,11 @@ impl Counter {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Sets it to what somebody else has counted.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -33,6 +38,10 @@ pub struct Statistics {
     pub accepted: Counter,
     /// Connections refused or ended because of what the client sent.
     pub protocol_errors: Counter,
+    /// Connections closed unheard because their descriptors are kept for others.
+    pub turned_away: Counter,
+    /// Connections closed before their CONNECT to make room for later ones.
+    pub pushed_out: Counter,
     /// PUBLISH packets received, of any QoS.
     pub received: Counter,
     /// Publications acknowledged with success.
@@ -46,6 +55,14 @@ pub struct Statistics {
     /// Messages dropped because a session's queue was full or its client takes no packets of
     /// that size.
     pub dropped: Counter,
+    /// Messages with the retain flag that were not retained because of the limits.
+    pub not_retained: Counter,
+    /// Subscriptions there are.
+    pub subscriptions: Counter,
+    /// Topics with a retained message.
+    pub retained: Counter,
+    /// Bytes of retained messages.
+    pub retained_bytes: Counter,
     /// Messages that a session was promised and that the journal no longer had.
     pub lost: Counter,
 }

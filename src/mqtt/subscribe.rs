@@ -1,66 +1,109 @@
-//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11).
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): checked here, put on record, made by
+//! the dispatcher in its turn, and answered once they are in effect.
 
-use std::sync::Arc;
+use hashbrown::HashMap;
 
 use super::{
-    Broker,
-    acknowledge::Answer,
-    codec::{
-        PacketType, ProtocolVersion, ReasonCode, RetainHandling, Suback, Subscribe, Subscription, Unsubscribe,
-        UserProperties,
-    },
+    acknowledge::{Answer, JOURNAL_FULL},
+    codec::{PacketType, ProtocolVersion, ReasonCode, Suback, Subscribe, Subscription, Unsubscribe, UserProperties},
     connection::Connection,
-    mailbox::{Delivery, Source},
+    end::End,
+    ledger::change::Change,
     receive::is_within_limits,
-    routing::SubscriptionOptions,
-    session::{Session, SessionState},
+    topic_match::split_share,
 };
-use crate::{
-    journal::Watermark,
-    types::{Qos, TopicFilter},
-};
+use crate::{journal::AppendError, types::TopicFilter};
 
 impl<S> Connection<S> {
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
-        let identifier = subscribe.subscription_identifier.unwrap_or(0);
-        let one = |subscription: &Subscription<'_>| {
-            self.broker.subscribe(&self.owned.session, &mut self.owned.state, subscription, identifier)
-        };
-        // One packet can have hundreds of thousands of entries, each of which costs everybody.
-        let within = subscribe.subscriptions.iter().take(self.broker.settings.maximum_subscriptions);
-        let mut reasons: Vec<_> = within.map(one).collect();
-        reasons.resize(subscribe.subscriptions.len(), ReasonCode::QuotaExceeded);
-        let granted = reasons.iter().any(|reason| !reason.is_error());
-        let packet = self.encode_answer(PacketType::Suback, subscribe.packet_id, reasons);
-        if granted && self.owned.state.kept {
-            // From now on a restart would lose what waits for it, so it must not come back.
-            let client_id = self.owned.session.client_id.clone();
-            self.owned.state.stop_keeping(client_id.as_str(), &mut self.batch);
-            self.answers.push(Answer::Packet(packet));
-        } else {
-            self.out.extend_from_slice(&packet);
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
+        let mut granted: Vec<Subscription<'_>> = Vec::new();
+        let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
+        let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        for subscription in &subscribe.subscriptions {
+            match self.check_subscription(subscription) {
+                Err(reason) => reasons.push(reason),
+                Ok(()) => {
+                    reasons.push(ReasonCode::granted(subscription.maximum_qos));
+                    // The last one counts. One packet can name a filter hundreds of thousands of times,
+                    // and each would cost everybody.
+                    let place = *places.entry(subscription.filter).or_insert(granted.len());
+                    match granted.get_mut(place) {
+                        Some(earlier) => *earlier = *subscription,
+                        None => granted.push(*subscription),
+                    }
+                }
+            }
         }
+        let refused = reasons.iter().map(|&reason| if reason.is_error() { reason } else { ReasonCode::QuotaExceeded });
+        let refused = self.encode_answer(PacketType::Suback, subscribe.packet_id, refused.collect())?;
+        let accepted = self.encode_answer(PacketType::Suback, subscribe.packet_id, reasons)?;
+        if granted.is_empty() {
+            self.out.extend_from_slice(&accepted);
+            return Ok(());
+        }
+        let identifier = subscribe.subscription_identifier.unwrap_or(0);
+        let change = Change::Subscribe { identifier, subscriptions: granted };
+        change.record(self.owned.session.id, true, &mut self.batch);
+        self.answers.push(Answer::Applied { accepted, refused });
+        Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
-        let one = |filter: &&str| match filter.parse::<TopicFilter>() {
-            Err(_) => ReasonCode::TopicFilterInvalid,
-            Ok(filter) if !self.owned.state.subscriptions.remove(&filter) => ReasonCode::NoSubscriptionExisted,
-            Ok(filter) => {
-                self.broker.routing.lock().unsubscribe(&filter, &self.owned.session);
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), End> {
+        let mut ended = Vec::new();
+        let mut reasons = Vec::new();
+        for &filter in &unsubscribe.filters {
+            reasons.push(if !is_valid(filter) {
+                ReasonCode::TopicFilterInvalid
+            } else if self.owned.session.subscriptions.lock().remove(filter) {
+                ended.push(filter);
                 ReasonCode::Success
-            }
-        };
-        let mut reasons: Vec<_> = unsubscribe.filters.iter().map(one).collect();
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            });
+        }
+        let mut refused: Vec<_> = reasons
+            .iter()
+            .map(|&reason| if reason == ReasonCode::Success { ReasonCode::UnspecifiedError } else { reason })
+            .collect();
         if self.agreement.version == ProtocolVersion::V311 {
             reasons.clear();
+            refused.clear();
         }
-        let packet = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, reasons);
-        self.out.extend_from_slice(&packet);
+        let accepted = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, reasons)?;
+        if ended.is_empty() {
+            self.out.extend_from_slice(&accepted);
+            return Ok(());
+        }
+        let refused = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, refused)?;
+        Change::Unsubscribe { filters: ended }.record(self.owned.session.id, true, &mut self.batch);
+        self.answers.push(Answer::Applied { accepted, refused });
+        Ok(())
     }
 
-    fn encode_answer(&self, packet: PacketType, packet_id: u16, mut reasons: Vec<ReasonCode>) -> Vec<u8> {
+    /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold
+    /// for what is under way as well.
+    fn check_subscription(&self, subscription: &Subscription<'_>) -> Result<(), ReasonCode> {
+        if !is_valid(subscription.filter) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let mut filters = self.owned.session.subscriptions.lock();
+        if !filters.contains(subscription.filter) {
+            if filters.len() >= self.broker.settings.maximum_subscriptions {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            filters.insert(subscription.filter.into());
+        }
+        Ok(())
+    }
+
+    /// The answer, with a word on what is refused.
+    fn encode_answer(&self, packet: PacketType, packet_id: u16, mut reasons: Vec<ReasonCode>) -> Result<Vec<u8>, End> {
         let version = self.agreement.version;
+        let why = reasons.iter().find(|reason| reason.is_error()).map(|reason| match reason {
+            ReasonCode::TopicFilterInvalid => "a topic filter is not valid, or too long, or has too many levels",
+            _ if self.is_full() => JOURNAL_FULL,
+            _ => "more subscriptions than a session may have",
+        });
         if version == ProtocolVersion::V311 {
             // 3.1.1 knows one failure only (section 3.9.3).
             reasons
@@ -68,60 +111,23 @@ impl<S> Connection<S> {
                 .filter(|reason| reason.is_error())
                 .for_each(|reason| *reason = ReasonCode::UnspecifiedError);
         }
+        let room = (self.agreement.maximum_packet_size as usize).saturating_sub(reasons.len());
+        let reason_string = why.filter(|why| why.len() < room).and_then(|why| self.agreement.explain(why));
         let mut out = Vec::new();
-        Suback { packet_id, reasons, reason_string: None, user_properties: UserProperties::default() }
+        Suback { packet_id, reasons, reason_string, user_properties: UserProperties::default() }
             .encode(packet, version, &mut out);
-        out
+        if out.len() > self.agreement.maximum_packet_size as usize {
+            return Err(End::Forbidden(ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
+        }
+        Ok(out)
+    }
+
+    fn is_full(&self) -> bool {
+        self.broker.journal.check() == Err(AppendError::Full)
     }
 }
 
-impl Broker {
-    /// Makes one subscription, with its retained messages ahead of any live one.
-    fn subscribe(
-        &self,
-        session: &Arc<Session>,
-        state: &mut SessionState,
-        subscription: &Subscription<'_>,
-        identifier: u32,
-    ) -> ReasonCode {
-        if subscription.filter.starts_with("$share/") {
-            return ReasonCode::SharedSubscriptionsNotSupported;
-        }
-        let Ok(filter) = subscription.filter.parse::<TopicFilter>() else { return ReasonCode::TopicFilterInvalid };
-        if !is_within_limits(filter.as_str()) {
-            return ReasonCode::TopicFilterInvalid;
-        }
-        if !state.subscriptions.contains(&filter) && state.subscriptions.len() >= self.settings.maximum_subscriptions {
-            return ReasonCode::QuotaExceeded;
-        }
-        let options = SubscriptionOptions {
-            maximum_qos: subscription.maximum_qos,
-            no_local: subscription.no_local,
-            retain_as_published: subscription.retain_as_published,
-            identifier,
-        };
-        let since = self.journal.watermark(Watermark::Durable);
-        let mut routing = self.routing.lock();
-        let existed = routing.subscribe(&filter, session, options, since);
-        let wanted = match subscription.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => !existed,
-            RetainHandling::DoNotSend => false,
-        };
-        if wanted {
-            let identifiers: Option<Arc<[u32]>> = (identifier != 0).then(|| Arc::from([identifier]));
-            let mut mailbox = session.mailbox.lock();
-            for record in routing.retained_for(&filter, self.settings.mailbox.messages) {
-                let Some(publication) = record.publication() else { continue };
-                let qos = publication.qos.min(subscription.maximum_qos);
-                let identifiers = identifiers.clone();
-                let delivery = Delivery { source: Source::Retained(record), qos, retain: true, identifiers };
-                if !mailbox.put(delivery, self.settings.mailbox) {
-                    self.statistics.dropped.add(1);
-                }
-            }
-        }
-        state.subscriptions.insert(filter);
-        ReasonCode::granted(Qos::min(subscription.maximum_qos, Qos::ExactlyOnce))
-    }
+/// Whether text is a filter, shared or not, within the limits.
+fn is_valid(text: &str) -> bool {
+    split_share(text).is_some_and(|(_, filter)| TopicFilter::check(filter).is_ok() && is_within_limits(filter))
 }

@@ -44,6 +44,12 @@ pub const METRICS: &[Metric] = &[
         Count,
         "Connections closed because of what the client sent",
     ),
+    metric(
+        Counter,
+        "synap_mqtt_connections_shed_total",
+        Count,
+        "Connections closed unheard because there were too many, by `reason`",
+    ),
     metric(Gauge, "synap_mqtt_sessions", Count, "MQTT sessions, with or without a connection"),
     metric(Gauge, "synap_mqtt_subscriptions", Count, "Topic filters that sessions hold"),
     metric(Gauge, "synap_mqtt_retained_messages", Count, "Topics with a retained message"),

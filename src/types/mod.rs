@@ -4,10 +4,14 @@
 //! valid by construction: its checks live in `FromStr`, `TryFrom` or a named constructor.
 
 mod client_id;
+mod descriptors;
 mod event;
 mod event_query;
 mod health;
 mod json;
+mod listen_address;
+mod origin;
+mod peer;
 mod properties;
 mod publication;
 mod qos;
@@ -18,10 +22,14 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
+pub use descriptors::Descriptors;
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;
+pub use listen_address::{ListenAddress, ListenAddressError};
+pub use origin::{Origin, OriginError, is_loopback};
+pub use peer::Peer;
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

@@ -1,4 +1,5 @@
 // Drives MQTT.js from a test; the same commands and lines as paho_client.py.
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import mqtt from "mqtt";
@@ -9,6 +10,8 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     port: { type: "string" },
+    url: { type: "string" },
+    ca: { type: "string" },
     qos: { type: "string", default: "1" },
     version: { type: "string", default: "5" },
     id: { type: "string" },
@@ -16,8 +19,9 @@ const { values: options, positionals } = parseArgs({
   },
 });
 const qos = Number(options.qos);
-const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${options.port}`, {
+const client = await mqtt.connectAsync(options.url ?? `mqtt://127.0.0.1:${options.port}`, {
   protocolVersion: Number(options.version),
+  ...(options.ca ? { ca: readFileSync(options.ca) } : {}),
   ...(options.id ? { clientId: options.id } : {}),
 });
 

@@ -47,7 +47,7 @@ enum Stage {
 
 /// A device that publishes numbers, keeps its session over connections, and remembers exactly
 /// what it sent and what was acknowledged.
-struct Publisher {
+pub struct Publisher {
     name: String,
     qos: u8,
     version: Version,
@@ -59,9 +59,19 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(qos: u8, version: Version, index: usize) -> Self {
+    pub fn new(qos: u8, version: Version, index: usize) -> Self {
         let name = format!("qos{qos}-{version:?}-{index}");
         Self { name, qos, version, fates: Vec::new(), in_flight: VecDeque::new(), resumed: 0 }
+    }
+
+    /// What its messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The messages that were acknowledged.
+    pub fn acknowledged(&self) -> impl Iterator<Item = usize> {
+        self.fates.iter().enumerate().filter(|(_, fate)| fate.acknowledged).map(|(number, _)| number)
     }
 
     /// The packet identifier of a message: unique within any window.
@@ -77,7 +87,7 @@ impl Publisher {
     }
 
     /// Publishes until the connection ends or, without `more`, until nothing is in flight.
-    async fn run(&mut self, address: SocketAddr, more: bool, progress: &AtomicU64) {
+    pub async fn run(&mut self, address: SocketAddr, more: bool, progress: &AtomicU64) {
         let mut connection = RawMqtt::open(address, self.version).await;
         let connect = Connect::persistent(self.version, &self.name).encode();
         if connection.try_send(&connect).await.is_err() {
@@ -163,7 +173,7 @@ impl Publisher {
 }
 
 /// Runs all publishers against the bridge until all their connections have ended.
-async fn run(publishers: &mut [Publisher], address: SocketAddr, more: bool, progress: &AtomicU64) {
+pub async fn run(publishers: &mut [Publisher], address: SocketAddr, more: bool, progress: &AtomicU64) {
     futures_util::future::join_all(publishers.iter_mut().map(|publisher| publisher.run(address, more, progress))).await;
 }
 
@@ -226,7 +236,7 @@ async fn survive(mut bridge: Bridge, rounds: u64) -> (Bridge, Vec<Value>) {
     (bridge, events)
 }
 
-fn rounds(usual: u64) -> u64 {
+pub fn rounds(usual: u64) -> u64 {
     std::env::var("SYNAP_TEST_ROUNDS").map_or(usual, |text| text.parse().unwrap())
 }
 

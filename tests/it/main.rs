@@ -8,10 +8,15 @@
 mod architecture;
 mod browser;
 mod crash;
+mod crash_subscribers;
+mod floods;
 mod full_disk;
 mod hostile;
+mod proxy_protocol;
 mod qos;
 mod sea_surface;
 mod support;
 mod timescale_cut;
 mod tour;
+mod unix_socket;
+mod websocket;

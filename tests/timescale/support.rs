@@ -4,7 +4,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use synap_mqtt::{
-    journal::{BatchBuilder, Journal, JournalOptions, Outcome, Record, Watermark},
+    journal::{BatchBuilder, Journal, JournalOptions, Origin, Outcome, Record, Watermark},
     limits,
     mapping::{Mapper, RouteTable},
     timescale::{Settings, Statistics, Writer},
@@ -106,7 +106,7 @@ impl TestJournal {
                     client_id: "tester",
                     properties: PublishProperties::default(),
                 },
-                packet_id: 0,
+                origin: Origin::Plain,
             });
         }
         let signal = Arc::new(Signal::new());

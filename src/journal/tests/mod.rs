@@ -40,7 +40,7 @@ fn push(batch: &mut BatchBuilder, payload: &[u8], qos: Qos) {
             client_id: "tester",
             properties: PublishProperties::default(),
         },
-        packet_id: 0,
+        origin: Origin::Plain,
     });
 }
 

@@ -2,13 +2,14 @@
 
 use super::{
     DecodeError, PacketType, ProtocolVersion, ReasonCode, Sender,
-    property::{Properties, Property},
+    frame::write_packet,
+    property::{Properties, Property, UserProperties, write_list},
 };
 use crate::types::{PublishProperty, wire::Reader};
 
 /// The packet identifier that is acknowledged, and how it went. In 3.1.1 it always went well.
 ///
-/// A received reason string and user properties are checked and dropped; none are sent.
+/// A received reason string and user properties are checked and dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The identifier of the PUBLISH.
@@ -47,18 +48,24 @@ impl Ack {
         Ok(Self { packet_id, reason })
     }
 
-    /// Appends the acknowledgement as a packet of this type. 3.1.1 has no way to say a failure:
-    /// there the connection is closed instead, and `reason` is not sent.
-    pub fn encode(self, packet: PacketType, version: ProtocolVersion, out: &mut Vec<u8>) {
+    /// Appends the acknowledgement as a packet of this type, a failure with what a human should know of
+    /// it. 3.1.1 has no way to say a failure: there the connection is closed instead, and `reason` is
+    /// not sent.
+    pub fn encode(self, packet: PacketType, version: ProtocolVersion, why: Option<&str>, out: &mut Vec<u8>) {
         debug_assert!(
             matches!(packet, PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp),
             "{packet} is no acknowledgement of this form"
         );
         let [high, low] = self.packet_id.to_be_bytes();
-        if version == ProtocolVersion::V311 || self.reason == ReasonCode::Success {
-            out.extend_from_slice(&[packet.header(), 2, high, low]);
-        } else {
-            out.extend_from_slice(&[packet.header(), 3, high, low, self.reason as u8]);
+        match why {
+            _ if version == ProtocolVersion::V311 || self.reason == ReasonCode::Success => {
+                out.extend_from_slice(&[packet.header(), 2, high, low]);
+            }
+            None => out.extend_from_slice(&[packet.header(), 3, high, low, self.reason as u8]),
+            Some(why) => write_packet(out, packet, |out| {
+                out.extend_from_slice(&[high, low, self.reason as u8]);
+                write_list(out, [Some(Property::ReasonString(why))], UserProperties::default());
+            }),
         }
     }
 }

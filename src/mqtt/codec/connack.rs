@@ -85,10 +85,11 @@ impl Default for ConnackProperties<'_> {
 }
 
 impl<'a> Connack<'a> {
-    /// A CONNACK that refuses the connection and says no more than why.
+    /// A CONNACK that refuses the connection and says why.
     #[must_use]
-    pub fn refusal(reason: ReasonCode) -> Self {
-        Self { session_present: false, reason, properties: ConnackProperties::default() }
+    pub fn refusal(reason: ReasonCode, why: Option<&'a str>) -> Self {
+        let properties = ConnackProperties { reason_string: why, ..ConnackProperties::default() };
+        Self { session_present: false, reason, properties }
     }
 
     pub(super) fn decode(reader: &mut Reader<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
@@ -113,13 +114,14 @@ impl<'a> Connack<'a> {
         Ok(Self { session_present, reason, properties })
     }
 
-    /// Appends the packet.
+    /// Appends the packet. In 3.1.1 a reason without a return code is said as "server unavailable": ask
+    /// [`ReasonCode::connect_return_code`] before.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert!(!(self.session_present && self.reason.is_error()), "[MQTT-3.2.2-6]");
         write_packet(out, PACKET, |out| {
             out.push(self.session_present.into());
             match version {
-                ProtocolVersion::V311 => out.push(self.reason.connect_return_code()),
+                ProtocolVersion::V311 => out.push(self.reason.connect_return_code().unwrap_or(3)),
                 ProtocolVersion::V5 => {
                     out.push(self.reason as u8);
                     self.properties.encode(out);

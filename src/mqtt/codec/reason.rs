@@ -104,18 +104,24 @@ impl ReasonCode {
         }
     }
 
-    /// The return code of a 3.1.1 CONNACK that says the same or comes nearest (MQTT 3.1.1
-    /// section 3.2.2.3).
+    /// The return code of a 3.1.1 CONNACK that says the same; none where no code does, and the
+    /// connection is closed without an answer [MQTT-3.2.2-6 in 3.1.1].
     #[must_use]
-    pub const fn connect_return_code(self) -> u8 {
-        match self {
+    pub const fn connect_return_code(self) -> Option<u8> {
+        Some(match self {
             Self::Success => 0,
             Self::UnsupportedProtocolVersion => 1,
             Self::ClientIdentifierNotValid => 2,
             Self::BadUserNameOrPassword | Self::BadAuthenticationMethod => 4,
             Self::NotAuthorized | Self::Banned => 5,
-            _ => 3,
-        }
+            Self::ServerUnavailable
+            | Self::ServerBusy
+            | Self::QuotaExceeded
+            | Self::ServerMoved
+            | Self::UseAnotherServer
+            | Self::ConnectionRateExceeded => 3,
+            _ => return None,
+        })
     }
 
     /// The reason code of a 3.1.1 CONNACK's return code; nothing for the reserved ones.

@@ -56,6 +56,16 @@ impl<'a> Subscription<'a> {
         }
     }
 
+    /// Whether it is sent retained messages, being new or replacing another.
+    #[must_use]
+    pub const fn wants_retained(&self, new: bool) -> bool {
+        match self.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => new,
+            RetainHandling::DoNotSend => false,
+        }
+    }
+
     fn decode(reader: &mut Reader<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let filter = read_filter(reader, version)?;
         let options = reader.byte()?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    journal::{Batch, BatchBuilder, JournalOptions, LogOptions, Outcome, Record, Watermark},
+    journal::{Batch, BatchBuilder, JournalOptions, LogOptions, Origin, Outcome, Record, Watermark},
     types::{Epoch, EventQuery, Micros, Publication, PublishProperties, Qos, Reliability, Signal, Source, SynapEvent},
 };
 
@@ -68,7 +68,7 @@ pub async fn publish(journal: &Journal, topic: &str, payload: &str, qos: Qos) ->
             client_id: "tester",
             properties: PublishProperties::default(),
         },
-        packet_id: 0,
+        origin: Origin::Plain,
     });
     let signal = Arc::new(Signal::new());
     let batch = journal.append(batch, Some(&signal)).await.unwrap();

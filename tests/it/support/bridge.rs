@@ -142,6 +142,14 @@ impl Bridge {
         self.addresses.mqtt.port().to_string()
     }
 
+    /// The address that it has printed as the `nth` of a kind, from 0: `mqtt`, `mqtts`, `ws`, `wss`.
+    pub fn listener(&self, kind: &str, nth: usize) -> String {
+        let prefix = format!("listening {kind} ");
+        let lines = self.process.stdout.all();
+        let address = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).nth(nth);
+        address.unwrap_or_else(|| panic!("no such listener: {prefix}{nth}")).to_owned()
+    }
+
     /// A URL of its HTTP server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses.http)

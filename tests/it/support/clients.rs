@@ -1,7 +1,7 @@
 //! Clients that users have, as processes: mosquitto's, paho, aiomqtt, MQTT.js, `eventsource` and
 //! Chromium.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -54,16 +54,31 @@ impl Library {
     pub async fn subscribe(self, port: &str, qos: u8, filter: &str) -> Subscriber {
         let mut command = self.command("subscribe", port, qos);
         command.args(["--filter", filter]);
-        let mut process = Process::start(command);
-        process.line("subscribed", |line| (line == "subscribed").then_some(())).await;
-        Subscriber(process)
+        Subscriber::start(command).await
     }
+}
+
+/// MQTT.js at a URL, with the CA of its server where that has TLS.
+pub fn mqttjs(what: &str, url: &str, ca: Option<&Path>) -> Command {
+    let mut command = node("mqttjs_client.mjs");
+    command.args([what, "--url", url]);
+    if let Some(ca) = ca {
+        command.arg("--ca").arg(ca);
+    }
+    command
 }
 
 /// A client that prints what it receives.
 pub struct Subscriber(Process);
 
 impl Subscriber {
+    /// Starts a client that prints `subscribed` once that is acknowledged.
+    pub async fn start(command: Command) -> Self {
+        let mut process = Process::start(command);
+        process.line("subscribed", |line| (line == "subscribed").then_some(())).await;
+        Self(process)
+    }
+
     /// Waits for this many messages and returns all so far.
     pub async fn messages(&mut self, count: usize) -> Vec<Value> {
         let lines = self.0.lines(count + 1).await;

@@ -10,6 +10,7 @@ pub mod process;
 pub mod properties;
 #[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
 pub mod raw_mqtt;
+pub mod raw_websocket;
 pub mod sse;
 mod waiting;
 

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
@@ -360,9 +360,14 @@ fn take_counted(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes[last + 1..].split_at(length)
 }
 
+/// What MQTT can be spoken on.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A connection to the bridge.
 pub struct RawMqtt {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
     version: Version,
     /// Packets that came while another one was waited for.
     early: VecDeque<Packet>,
@@ -373,7 +378,12 @@ impl RawMqtt {
     pub async fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream), version, early: VecDeque::new() }
+        Self::on(stream, version)
+    }
+
+    /// Goes on with a connection of any kind.
+    pub fn on(stream: impl Stream + 'static, version: Version) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)), version, early: VecDeque::new() }
     }
 
     /// Sends bytes; an error says that the bridge is gone.

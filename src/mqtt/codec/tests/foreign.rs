@@ -93,7 +93,7 @@ fn to_v3(packet: &Packet<'_>) -> Option<v3::Packet> {
             ..v3::Connect::default()
         })),
         Packet::Connack(connack) => v3::Packet::ConnectAck(v3::ConnectAck {
-            return_code: connack.reason.connect_return_code().try_into().unwrap(),
+            return_code: connack.reason.connect_return_code().unwrap().try_into().unwrap(),
             session_present: connack.session_present,
         }),
         Packet::Publish(publish) => v3::Packet::Publish(Box::new(to_publish(publish, None))),

@@ -134,8 +134,8 @@ fn a_connect_that_fails_is_answered_as_its_version_wants() {
     let error = decode(&nameless, V311, Client).unwrap_err();
     let answer = refusal(&whole(&nameless).unwrap(), error);
     assert_eq!(answer, Some((V311, ReasonCode::ClientIdentifierNotValid)));
-    assert_eq!(ReasonCode::UnsupportedProtocolVersion.connect_return_code(), 1);
-    assert_eq!(ReasonCode::ClientIdentifierNotValid.connect_return_code(), 2);
+    assert_eq!(ReasonCode::UnsupportedProtocolVersion.connect_return_code(), Some(1));
+    assert_eq!(ReasonCode::ClientIdentifierNotValid.connect_return_code(), Some(2));
 }
 
 #[test]

@@ -1,0 +1,292 @@
+//! The ledger's form in the store. Keys and values of its spaces:
+//!
+//! | space | key | value |
+//! | --- | --- | --- |
+//! | `session` | number | client id, expiry, receive maximum, flags, since, counters, held identifiers, will |
+//! | `subscription` | number, filter | options, identifier |
+//! | `queue` | number, first message's number | a chunk of the queue |
+//! | `group` | filter with `$share/…` | group's number, its turn |
+//! | `retained` | topic | the record |
+//!
+//! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
+//! varints.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    super::{
+        mailbox::Packed,
+        routing::GroupId,
+        session::{Session, SessionId},
+        varint::{read_str, read_varint, unzigzag, write_bytes, write_varint, zigzag},
+        will::Will,
+        window::Acknowledged,
+    },
+    Account, Queue,
+};
+use crate::{
+    journal::{Checkpoint, OwnedRecord, StateError, StateStore},
+    types::{ClientId, Micros, Sequence},
+};
+
+const SESSIONS: &str = "session";
+const SUBSCRIPTIONS: &str = "subscription";
+const QUEUES: &str = "queue";
+const GROUPS: &str = "group";
+const RETAINED: &str = "retained";
+
+const CONNECTED: u8 = 1;
+const WILL_PENDING: u8 = 1 << 1;
+const ENDED: u8 = 1 << 2;
+const CLOSED: u8 = 1 << 3;
+const WILL: u8 = 1 << 4;
+const TRACKED: u8 = 1 << 5;
+
+type Random = foldhash::fast::RandomState;
+type Row = (&'static str, Vec<u8>);
+/// A filter with its options and identifier.
+type StoredSubscription = (Box<str>, u8, u32);
+
+/// Changes that the store does not have, by row; the newest of each.
+#[derive(Default)]
+pub struct Changes {
+    rows: HashMap<Row, Option<Vec<u8>>, Random>,
+    retained: HashMap<Box<str>, Option<Arc<OwnedRecord>>, Random>,
+}
+
+impl Changes {
+    /// A topic's retained message, or that it has none.
+    pub fn set_retained(&mut self, topic: &str, record: Option<Arc<OwnedRecord>>) {
+        self.retained.insert(topic.into(), record);
+    }
+
+    /// A subscription, or that it is over.
+    pub fn set_subscription(&mut self, id: SessionId, filter: &str, options: Option<(u8, u32)>) {
+        let value = options.map(|(options, identifier)| {
+            let mut value = vec![options];
+            write_varint(&mut value, u64::from(identifier));
+            value
+        });
+        self.rows.insert((SUBSCRIPTIONS, key(id, filter.as_bytes())), value);
+    }
+
+    /// A group's number and turn, or that it is over.
+    pub fn set_group(&mut self, text: &str, group: Option<(GroupId, u64)>) {
+        let value = group.map(|(id, turn)| {
+            let mut value = Vec::new();
+            write_varint(&mut value, id.0);
+            write_varint(&mut value, turn);
+            value
+        });
+        self.rows.insert((GROUPS, text.as_bytes().to_vec()), value);
+    }
+
+    pub(super) fn set_session(&mut self, id: SessionId, account: &mut Account) {
+        account.stored = true;
+        self.rows.insert((SESSIONS, key(id, &[])), Some(encode_account(account)));
+        let rows = &mut self.rows;
+        account.queue.take_rows(|first, value| {
+            rows.insert((QUEUES, key(id, &first.to_be_bytes())), value);
+        });
+    }
+
+    pub(super) fn remove_session(&mut self, id: SessionId, chunks: impl Iterator<Item = u64>) {
+        self.rows.insert((SESSIONS, key(id, &[])), None);
+        for first in chunks {
+            self.rows.insert((QUEUES, key(id, &first.to_be_bytes())), None);
+        }
+    }
+
+    /// Puts changes that could not be written back, under those made since.
+    pub fn put_back(&mut self, older: Self) {
+        let newer = std::mem::replace(self, older);
+        self.rows.extend(newer.rows);
+        self.retained.extend(newer.retained);
+    }
+
+    /// The changes as the store takes them.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        for ((space, key), value) in &self.rows {
+            checkpoint.set(space, key.clone(), value.clone());
+        }
+        for (topic, record) in &self.retained {
+            checkpoint.set(RETAINED, topic.as_bytes(), record.as_ref().map(|record| record.as_bytes().to_vec()));
+        }
+        checkpoint
+    }
+}
+
+/// What a start finds in the store.
+#[derive(Default)]
+pub struct Stored {
+    /// Retained messages by topic, in order.
+    pub retained: Vec<(Box<str>, Arc<OwnedRecord>)>,
+    /// Groups: text, number, turn.
+    pub groups: Vec<(Box<str>, GroupId, u64)>,
+    /// Sessions.
+    pub sessions: BTreeMap<SessionId, StoredSession>,
+}
+
+/// A session in the store.
+pub struct StoredSession {
+    /// Its account.
+    pub account: Account,
+    /// What it subscribes to.
+    pub subscriptions: Vec<StoredSubscription>,
+}
+
+/// Reads everything; `revive` makes the living half of each session.
+///
+/// # Errors
+/// [`StateError`]
+pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Session>) -> Result<Stored, StateError> {
+    let mut stored = Stored::default();
+    let mut damaged = None;
+    let mut chunks: HashMap<SessionId, Vec<(u64, Packed)>, Random> = HashMap::default();
+    store.load(QUEUES, |key, value| match split_chunk_key(key).zip(Packed::read(value)) {
+        Some(((id, first), packed)) => chunks.entry(id).or_default().push((first, packed)),
+        None => damaged = Some(QUEUES),
+    })?;
+    store.load(SESSIONS, |key, value| {
+        let account = split_key(key)
+            .and_then(|(id, _)| decode_account(value, chunks.remove(&id), |client_id| revive(id, client_id)));
+        match account {
+            Some(account) => {
+                let session = StoredSession { account, subscriptions: Vec::new() };
+                stored.sessions.insert(session.account.session.id, session);
+            }
+            None => damaged = Some(SESSIONS),
+        }
+    })?;
+    store.load(SUBSCRIPTIONS, |key, value| match decode_subscription(key, value) {
+        // One without a session is what a session that is not kept has left.
+        Some((id, subscription)) => {
+            if let Some(session) = stored.sessions.get_mut(&id) {
+                session.subscriptions.push(subscription);
+            }
+        }
+        None => damaged = Some(SUBSCRIPTIONS),
+    })?;
+    store.load(GROUPS, |key, mut value| {
+        let numbers = read_varint(&mut value).zip(read_varint(&mut value));
+        match std::str::from_utf8(key).ok().zip(numbers) {
+            Some((text, (id, turn))) => stored.groups.push((text.into(), GroupId(id), turn)),
+            None => damaged = Some(GROUPS),
+        }
+    })?;
+    store.load(RETAINED, |key, value| {
+        match std::str::from_utf8(key).ok().zip(OwnedRecord::from_bytes(value.to_vec())) {
+            Some((topic, record)) => stored.retained.push((topic.into(), Arc::new(record))),
+            None => damaged = Some(RETAINED),
+        }
+    })?;
+    damaged.map_or(Ok(stored), |space| Err(StateError::Value { space }))
+}
+
+fn key(id: SessionId, rest: &[u8]) -> Vec<u8> {
+    [id.0.to_be_bytes().as_slice(), rest].concat()
+}
+
+fn split_key(key: &[u8]) -> Option<(SessionId, &[u8])> {
+    let (id, rest) = key.split_first_chunk()?;
+    Some((SessionId(u64::from_be_bytes(*id)), rest))
+}
+
+fn split_chunk_key(key: &[u8]) -> Option<(SessionId, u64)> {
+    let (id, first) = split_key(key)?;
+    Some((id, u64::from_be_bytes(first.try_into().ok()?)))
+}
+
+fn decode_subscription(key: &[u8], value: &[u8]) -> Option<(SessionId, StoredSubscription)> {
+    let (id, filter) = split_key(key)?;
+    let (&options, mut rest) = value.split_first()?;
+    let identifier = u32::try_from(read_varint(&mut rest)?).ok()?;
+    Some((id, (std::str::from_utf8(filter).ok()?.into(), options, identifier)))
+}
+
+fn encode_account(account: &Account) -> Vec<u8> {
+    let flag = |condition, flag| if condition { flag } else { 0 };
+    let mut out = vec![
+        flag(account.connected, CONNECTED)
+            | flag(account.will_pending, WILL_PENDING)
+            | flag(account.ended, ENDED)
+            | flag(account.closed, CLOSED)
+            | flag(account.tracked, TRACKED)
+            | flag(account.will.is_some(), WILL),
+    ];
+    write_bytes(&mut out, account.session.client_id.as_str().as_bytes());
+    write_varint(&mut out, u64::from(account.expiry));
+    write_varint(&mut out, u64::from(account.receive_maximum));
+    write_varint(&mut out, zigzag(account.since.get()));
+    write_varint(&mut out, account.sent);
+    write_varint(&mut out, account.session.mailbox.lock().dropped());
+    let queue = &account.queue;
+    Acknowledged { below: queue.base(), beyond: queue.beyond().iter().copied().collect() }.write(&mut out);
+    Acknowledged { below: queue.base(), beyond: queue.received().iter().copied().collect() }.write(&mut out);
+    write_varint(&mut out, account.held.len() as u64);
+    for (&packet_id, &sequence) in &account.held {
+        write_varint(&mut out, u64::from(packet_id));
+        write_varint(&mut out, sequence.0);
+    }
+    if let Some(will) = &account.will {
+        will.write(&mut out);
+    }
+    out
+}
+
+fn decode_account(
+    value: &[u8],
+    chunks: Option<Vec<(u64, Packed)>>,
+    revive: impl FnOnce(ClientId) -> Arc<Session>,
+) -> Option<Account> {
+    let (&flags, mut rest) = value.split_first()?;
+    let from = &mut rest;
+    let client_id: ClientId = read_str(from)?.parse().ok()?;
+    let expiry = u32::try_from(read_varint(from)?).ok()?;
+    let receive_maximum = u16::try_from(read_varint(from)?).ok()?;
+    let since = Micros::saturating(unzigzag(read_varint(from)?));
+    let sent = read_varint(from)?;
+    let dropped = read_varint(from)?;
+    let done = Acknowledged::read(from)?;
+    let received = Acknowledged::read(from)?;
+    let mut held = HashMap::default();
+    for _ in 0..read_varint(from)? {
+        held.insert(u16::try_from(read_varint(from)?).ok()?, Sequence(read_varint(from)?));
+    }
+    let will = if flags & WILL == 0 { None } else { Some(Box::new(Will::read(from)?)) };
+    let set = |numbers: Vec<u64>| numbers.into_iter().collect::<BTreeSet<_>>();
+    let mut queue = Queue::restored(done.below, set(done.beyond), set(received.beyond));
+    for (first, entries) in chunks.unwrap_or_default() {
+        if !queue.restore_chunk(first, entries) {
+            return None;
+        }
+    }
+    let session = revive(client_id);
+    session.mailbox.lock().count_dropped(dropped);
+    let tracked = flags & TRACKED != 0;
+    session.tracked.store(tracked, Ordering::Release);
+    Some(Account {
+        expiry,
+        receive_maximum,
+        connected: flags & CONNECTED != 0,
+        since,
+        will,
+        will_pending: flags & WILL_PENDING != 0,
+        ended: flags & ENDED != 0,
+        held,
+        queue,
+        sent,
+        closed: flags & CLOSED != 0,
+        tracked,
+        exact: tracked,
+        stored: true,
+        ..Account::new(session)
+    })
+}

@@ -1,0 +1,323 @@
+//! Accepting connections: TCP or a Unix socket, then whatever the listener asks for, in this
+//! order: the PROXY protocol, TLS, the WebSocket handshake. What comes out is a stream of bytes
+//! for [`Broker::serve`].
+//!
+//! One task accepts. Each connection is a task of its own from its first byte, under one time
+//! limit for all steps up to the first byte of MQTT, and another for CONNECT. A connection is
+//! closed unheard where its descriptor is among those kept for others, and where too many later
+//! ones are waiting in their handshake; both are counted, and told once in a while.
+
+mod handshakes;
+mod proxy;
+mod socket;
+mod tcp;
+mod unix;
+mod websocket;
+
+use std::{fmt, io, os::fd::AsRawFd, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use handshakes::Handshake;
+
+use super::Broker;
+use crate::{
+    types::{Descriptors, ListenAddress, Origin, Peer},
+    websocket::{Policy, WebSocket},
+};
+use handshakes::Handshakes;
+use proxy::ProxyError;
+use socket::Socket;
+use unix::SocketFile;
+use websocket::UpgradeError;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two warnings about connections closed unheard.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a listener is.
+#[derive(Debug)]
+pub struct ListenerOptions {
+    /// Where clients connect.
+    pub address: ListenAddress,
+    /// Permissions of a socket file.
+    pub mode: u32,
+    /// What clients speak below MQTT, where they must.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whether the PROXY protocol comes first.
+    pub proxy_protocol: bool,
+    /// For MQTT over WebSocket: origins of web pages that may connect besides its own.
+    pub websocket: Option<Vec<Origin>>,
+}
+
+/// A bound address that clients connect to.
+pub struct Listener {
+    bound: Bound,
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
+    websocket: Option<Arc<Policy>>,
+    descriptors: Arc<Descriptors>,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub async fn bind(options: ListenerOptions, descriptors: Arc<Descriptors>) -> io::Result<Self> {
+        let ListenerOptions { address, mode, tls, proxy_protocol, websocket } = options;
+        // No page can make a browser send a PROXY protocol header, or open a socket file.
+        let is_local = match &address {
+            ListenAddress::Network(address) => address.ip().is_loopback() && !proxy_protocol,
+            ListenAddress::Unix(_) => false,
+        };
+        let bound = match address {
+            ListenAddress::Network(address) => Bound::Tcp(tcp::bind(address)?),
+            ListenAddress::Unix(path) => {
+                let (listener, file) = unix::bind(&path, mode).await?;
+                Bound::Unix(listener, file)
+            }
+        };
+        let websocket = websocket.map(|allowed_origins| Arc::new(Policy { allowed_origins, is_local }));
+        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors })
+    }
+
+    /// Where it listens; the port is the real one also where 0 was asked for.
+    ///
+    /// # Errors
+    /// As the network says.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        match &self.bound {
+            Bound::Tcp(listener) => listener.local_addr().map(ListenAddress::Network),
+            Bound::Unix(_, file) => Ok(ListenAddress::Unix(file.path().to_owned())),
+        }
+    }
+
+    /// What clients speak, as URLs name it: `mqtt`, `mqtts`, `ws` or `wss`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        match (&self.websocket, &self.tls) {
+            (None, None) => "mqtt",
+            (None, Some(_)) => "mqtts",
+            (Some(_), None) => "ws",
+            (Some(_), Some(_)) => "wss",
+        }
+    }
+
+    /// Accepts until `stop` fires.
+    pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
+        let door = Door::new(broker);
+        let closed = Occasionally::default();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((socket, peer)) if !self.descriptors.admit_mqtt(socket.as_raw_fd()) => {
+                    door.broker.statistics.turned_away.add(1);
+                    closed.warn(|| {
+                        tracing::warn!(%peer, "closed a connection unheard: the file descriptors left are kept for others");
+                    });
+                }
+                Ok((socket, peer)) => self.spawn(door.open(peer), socket),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match &self.bound {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                if let Err(error) = tcp::prepare(&stream) {
+                    tracing::debug!(%peer, %error, "cannot set socket options");
+                }
+                Ok((Socket::Tcp(stream), peer.into()))
+            }
+            Bound::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = unix::peer(&stream)?;
+                Ok((Socket::Unix(stream), peer))
+            }
+        }
+    }
+
+    /// Each kind of connection is a task of its own type: one that speaks plain MQTT holds no
+    /// space for what others need.
+    fn spawn(&self, entrance: Entrance, socket: Socket) {
+        let connections = entrance.broker.connections.clone();
+        let (tls, websocket, proxy) = (self.tls.clone(), self.websocket.clone(), self.proxy_protocol);
+        match (tls, websocket) {
+            (None, None) if !proxy => drop(connections.spawn(entrance.serve(socket))),
+            (None, None) => drop(connections.spawn(async move {
+                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
+                entrance.serve(socket).await;
+            })),
+            (Some(tls), None) => drop(connections.spawn(async move {
+                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
+                let Some(stream) = entrance.step("TLS", tls.accept(socket)).await else { return };
+                entrance.serve(stream).await;
+            })),
+            (None, Some(policy)) => drop(connections.spawn(async move {
+                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
+                let Some(stream) = entrance.step("WebSocket", websocket::accept(socket, &policy)).await else { return };
+                entrance.serve(stream).await;
+            })),
+            (Some(tls), Some(policy)) => drop(connections.spawn(async move {
+                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
+                let Some(stream) = entrance.step("TLS", tls.accept(socket)).await else { return };
+                let Some(stream) = entrance.step("WebSocket", websocket::accept(stream, &policy)).await else { return };
+                entrance.serve(stream).await;
+            })),
+        }
+    }
+}
+
+/// The way into the broker for the connections of one port.
+pub struct Door {
+    broker: Arc<Broker>,
+    handshakes: Handshakes,
+    pushed_out: Occasionally,
+}
+
+impl Door {
+    /// A door without anyone in it.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>) -> Self {
+        let handshakes = Handshakes::new(broker.settings.maximum_handshakes);
+        Self { broker, handshakes, pushed_out: Occasionally::default() }
+    }
+
+    /// Serves a connection whose WebSocket handshake someone else has done, in a task of its own.
+    pub fn enter(&self, stream: WebSocket<TcpStream>, peer: Peer) {
+        if let Err(error) = tcp::prepare(stream.get_ref()) {
+            tracing::debug!(%peer, %error, "cannot set socket options");
+        }
+        let entrance = self.open(peer);
+        self.broker.connections.spawn(entrance.serve(stream.map(Socket::Tcp)));
+    }
+
+    fn open(&self, peer: Peer) -> Entrance {
+        let (handshake, has_pushed) = self.handshakes.enter();
+        if has_pushed {
+            self.broker.statistics.pushed_out.add(1);
+            self.pushed_out.warn(|| {
+                tracing::warn!(
+                    %peer,
+                    limit = self.broker.settings.maximum_handshakes,
+                    "closed the oldest connection without a CONNECT to make room for a new one"
+                );
+            });
+        }
+        let broker = Arc::clone(&self.broker);
+        let deadline = Instant::now() + broker.settings.handshake_timeout;
+        Entrance { broker, peer, handshake, deadline }
+    }
+}
+
+/// A connection on its way to its first byte of MQTT.
+struct Entrance {
+    broker: Arc<Broker>,
+    peer: Peer,
+    handshake: Handshake,
+    deadline: Instant,
+}
+
+impl Entrance {
+    /// Not async itself: that would hold `stream` twice for all of the connection's life.
+    fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = ()> {
+        self.broker.serve(stream, self.peer, self.handshake)
+    }
+
+    /// Takes a proxy's word for who the client is, where the listener asks for it.
+    async fn learn_peer(mut self, mut socket: Socket, proxy: bool) -> Option<(Socket, Self)> {
+        if proxy && let Some(client) = self.step("PROXY protocol", proxy::read(&mut socket)).await? {
+            self.peer = client.into();
+        }
+        Some((socket, self))
+    }
+
+    /// Takes a step within the time for all of them; none when the connection is to be closed.
+    /// Boxed, so that a connection does not hold the step's space for all its life.
+    fn step<'a, T, E: StepError>(
+        &'a self,
+        what: &'static str,
+        step: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Option<T>> {
+        Box::pin(async move {
+            let step = self.handshake.run(timeout_at(self.deadline, step));
+            let peer = self.peer;
+            match self.broker.background.run_until_cancelled(step).await?? {
+                Ok(Ok(outcome)) => return Some(outcome),
+                Ok(Err(error)) if error.is_protocol_error() => {
+                    self.broker.statistics.protocol_errors.add(1);
+                    tracing::warn!(%peer, reason = %error, "refused a connection");
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, what, %error, "a handshake failed"),
+                Err(_) => tracing::debug!(%peer, what, "no handshake in time"),
+            }
+            None
+        })
+    }
+}
+
+/// Why a step failed.
+trait StepError: fmt::Display {
+    /// Whether the peer broke a rule, which an operator may want to know.
+    fn is_protocol_error(&self) -> bool;
+}
+
+/// TLS: certificates that clients do not trust and ports that strangers try.
+impl StepError for io::Error {
+    fn is_protocol_error(&self) -> bool {
+        false
+    }
+}
+
+impl StepError for ProxyError {
+    fn is_protocol_error(&self) -> bool {
+        !matches!(self, Self::Empty | Self::Io(_))
+    }
+}
+
+impl StepError for UpgradeError {
+    fn is_protocol_error(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+/// Says something at the first time, and then once in a while: what floods must not flood the
+/// log. The rest is in the counters.
+#[derive(Debug, Default)]
+struct Occasionally(parking_lot::Mutex<Option<Instant>>);
+
+impl Occasionally {
+    fn warn(&self, say: impl FnOnce()) {
+        let now = Instant::now();
+        let mut last = self.0.lock();
+        if last.is_none_or(|last| now.duration_since(last) >= WARNING_INTERVAL) {
+            *last = Some(now);
+            drop(last);
+            say();
+        }
+    }
+}

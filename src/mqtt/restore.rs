@@ -1,0 +1,195 @@
+//! A start: the store's checkpoint, then the journal's records behind it, applied as if they came now;
+//! then living sessions from what is on record.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{
+    Broker,
+    codec::Subscription,
+    dispatch::{Closures, Dispatch, Pass},
+    ledger::{
+        Account, Standing,
+        change::{self, Change},
+        store,
+    },
+    mailbox::{Delivery, Entry},
+    routing::{Made, SubscriptionOptions},
+    session::SessionState,
+    window::Window,
+};
+use crate::{
+    journal::{OwnedRecord, ReadError, Record, Slice, StateError, StateStore, Watermark},
+    types::{Micros, Sequence},
+};
+
+/// Why the broker's state cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The store with the checkpoint.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal behind the checkpoint.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+}
+
+/// Retained messages by sequence, for the queues that refer to them.
+type BySequence = HashMap<Sequence, Arc<OwnedRecord>, foldhash::fast::RandomState>;
+
+impl Dispatch {
+    /// Brings everything back that is on record. Returns the last record taken into account. Blocks.
+    ///
+    /// # Errors
+    /// [`RestoreError`]
+    pub fn restore(broker: Arc<Broker>, store: &StateStore, now: Micros) -> Result<(Self, Sequence), RestoreError> {
+        let checkpoint = store.position()?;
+        let mut dispatch = Self::new(Arc::clone(&broker));
+        dispatch.load(store)?;
+        let mut closures = Closures::default();
+        each_record(&broker, checkpoint, |record| note_closure(record, &mut closures))?;
+        dispatch.replay = Some(closures);
+        let replayed = each_record(&broker, checkpoint, |record| dispatch.apply(record, Pass::Durable))?;
+        dispatch.end_connections(now);
+        dispatch.replay = None;
+        dispatch.best_effort_to = replayed;
+        dispatch.revive();
+        let changes = dispatch.ledger.take_changes();
+        store.commit(changes.checkpoint(), replayed)?;
+        Ok((dispatch, replayed))
+    }
+
+    fn load(&mut self, store: &StateStore) -> Result<(), RestoreError> {
+        let broker = Arc::clone(&self.broker);
+        let sessions = &broker.sessions;
+        let stored = store::load(store, |id, client_id| sessions.restore(id, client_id, SessionState::default()))?;
+        self.retained.restore(stored.retained);
+        for (text, group, turn) in stored.groups {
+            self.routing.restore_group(&text, group, turn);
+        }
+        for (id, session) in stored.sessions {
+            let living = Arc::clone(&session.account.session);
+            if session.account.ended {
+                sessions.forget(id);
+            }
+            self.ledger.open(session.account);
+            for (filter, options, identifier) in session.subscriptions {
+                let Some(subscription) = change::subscription(&filter, options) else { continue };
+                self.resubscribe(&living, &subscription, identifier);
+            }
+        }
+        Ok(())
+    }
+
+    fn resubscribe(&mut self, session: &Arc<super::session::Session>, wanted: &Subscription<'_>, identifier: u32) {
+        let options = SubscriptionOptions::of(wanted, identifier);
+        let made = self.routing.subscribe(wanted.filter, session, options, Sequence::ZERO, Sequence::ZERO);
+        if let Some(Made::Shared(group)) = made
+            && let Some(account) = self.ledger.change(session.id)
+        {
+            account.groups.push(group);
+        }
+        session.subscriptions.lock().insert(wanted.filter.into());
+    }
+
+    /// Whoever was connected is not any more: what the end of a connection does is done.
+    fn end_connections(&mut self, now: Micros) {
+        let connected: Vec<_> =
+            self.ledger.iter().filter(|(_, account)| account.connected).map(|(id, _)| *id).collect();
+        for &id in &connected {
+            let Some(account) = self.ledger.change(id) else { continue };
+            account.connected = false;
+            account.since = now;
+            account.will_pending = account.will.is_some();
+            // What it had acknowledged last may be missing, so any of them may have been sent.
+            account.sent = account.queue.next();
+        }
+        for id in connected {
+            if self.ledger.get(id).is_some_and(|account| !account.is_kept()) {
+                self.end(id);
+            }
+        }
+        let all: Vec<_> = self.ledger.iter().map(|(id, _)| *id).collect();
+        all.into_iter().for_each(|id| self.ledger.set_deadline(id));
+    }
+
+    /// Fills the living sessions with what waits for them.
+    fn revive(&self) {
+        let retained = self.retained_by_sequence();
+        for (_, account) in self.ledger.iter().filter(|(_, account)| !account.ended) {
+            let state = revive(account, &retained);
+            account.session.establish(state);
+        }
+    }
+
+    /// Retained messages that a queue refers to.
+    fn retained_by_sequence(&self) -> BySequence {
+        let waits = |account: &Account| account.queue.iter().any(|(_, entry, _)| entry.from_retained);
+        if !self.ledger.iter().any(|(_, account)| waits(account)) {
+            return BySequence::default();
+        }
+        let numbered = |record: &Arc<OwnedRecord>| Some((record.publication()?.sequence, Arc::clone(record)));
+        self.retained.iter().filter_map(numbered).collect()
+    }
+}
+
+/// The living state of a session whose client is away.
+fn revive(account: &Account, retained: &BySequence) -> SessionState {
+    let mut window = Window::starting_at(account.queue.base());
+    let mut mailbox = account.session.mailbox.lock();
+    let in_flight_to = in_flight_to(account);
+    for (number, entry, standing) in account.queue.iter() {
+        let record = if entry.from_retained { retained.get(&entry.sequence).cloned() } else { None };
+        // A retained message that is no more was followed by a newer one, or the journal has it.
+        let entry = Entry { from_retained: record.is_some(), ..entry };
+        match standing {
+            _ if number >= in_flight_to => {
+                let (void, dup) = (standing == Standing::Done, number < account.sent);
+                mailbox.restore(&Entry { void, dup, ..entry }, record.as_ref());
+            }
+            Standing::Done => window.restore_done(),
+            Standing::Received => window.restore_received(Delivery { entry, record }),
+            Standing::Open => window.restore_sent(Delivery { entry, record }),
+        }
+    }
+    drop(mailbox);
+    account.session.set_in_flight(window.oldest());
+    SessionState {
+        established: true,
+        expiry: account.expiry,
+        held: account.held.clone(),
+        window,
+        ..SessionState::default()
+    }
+}
+
+/// The number behind the messages that are in the window again: what the client has received must be,
+/// and as much in front and behind it as a connection takes at a time.
+fn in_flight_to(account: &Account) -> u64 {
+    let queue = &account.queue;
+    let received = queue.received().last().map_or(queue.base(), |last| last + 1);
+    queue.reach(account.receive_maximum).min(account.sent).max(received)
+}
+
+fn note_closure(record: &Record<'_>, closures: &mut Closures) {
+    if let Record::State(state) = record
+        && let Some((id, Change::Close { at, kept })) = change::decode(state.body)
+    {
+        closures.insert((id, Sequence(at)), kept);
+    }
+}
+
+/// Every durable record behind `after`, in order; the last one's sequence.
+fn each_record(broker: &Broker, after: Sequence, mut visit: impl FnMut(&Record<'_>)) -> Result<Sequence, ReadError> {
+    let mut reader = broker.journal.reader(after, Watermark::Durable);
+    while reader.position() < broker.journal.watermark(Watermark::Durable) {
+        match reader.read_disk() {
+            Ok(Some(slice)) => Slice::records(&slice).for_each(|record| visit(&record)),
+            Ok(None) => break,
+            Err(error) if error.is_loss() => tracing::error!(%error, "a part of the journal is lost"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reader.position())
+}

@@ -1,0 +1,165 @@
+//! Retained messages (MQTT 5.0 section 3.3.1.3): the newest of each topic, in the order of the
+//! journal. Belongs to the dispatcher.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use super::topic_match::literal_prefix;
+use crate::{
+    journal::OwnedRecord,
+    types::{Publication, TopicFilter},
+};
+
+/// Bounds of what is retained.
+#[derive(Clone, Copy, Debug)]
+pub struct RetainedLimits {
+    /// Topics.
+    pub messages: usize,
+    /// Bytes of all messages with their topics and properties.
+    pub bytes: u64,
+}
+
+/// The messages by topic.
+#[derive(Debug, Default)]
+pub struct Retained {
+    messages: BTreeMap<Box<str>, Arc<OwnedRecord>>,
+    bytes: u64,
+}
+
+/// What a publication with the retain flag has changed.
+#[derive(Debug)]
+pub enum Change {
+    /// It is retained now.
+    Set(Arc<OwnedRecord>),
+    /// Its topic has no retained message any more.
+    Removed,
+    /// There was none to be removed.
+    Nothing,
+    /// It is beyond a limit. What its topic had before is gone: it is not the newest any more.
+    Full,
+}
+
+impl Retained {
+    /// Takes a publication with the retain flag into account; an empty payload removes.
+    pub fn retain(&mut self, publication: &Publication<'_>, limits: RetainedLimits) -> Change {
+        let existed = self.remove(publication.topic);
+        if publication.payload.is_empty() {
+            return if existed { Change::Removed } else { Change::Nothing };
+        }
+        let record = Arc::new(OwnedRecord::of(publication));
+        let bytes = record.as_bytes().len() as u64;
+        if self.messages.len() >= limits.messages || self.bytes + bytes > limits.bytes {
+            return Change::Full;
+        }
+        self.bytes += bytes;
+        self.messages.insert(publication.topic.into(), Arc::clone(&record));
+        Change::Set(record)
+    }
+
+    fn remove(&mut self, topic: &str) -> bool {
+        let removed = self.messages.remove(topic);
+        self.bytes -= removed.as_ref().map_or(0, |record| record.as_bytes().len() as u64);
+        removed.is_some()
+    }
+
+    /// Puts messages of an earlier life back.
+    pub fn restore(&mut self, messages: Vec<(Box<str>, Arc<OwnedRecord>)>) {
+        self.bytes = messages.iter().map(|(_, record)| record.as_bytes().len() as u64).sum();
+        self.messages = messages.into_iter().collect();
+    }
+
+    /// Messages that match, by topic.
+    pub fn matching<'a>(&'a self, filter: &'a TopicFilter) -> impl Iterator<Item = &'a Arc<OwnedRecord>> {
+        let exact = literal_prefix(filter.as_str());
+        let wildcards = exact.len() < filter.as_str().len();
+        // "a/#" matches "a" as well, so the range starts without the separator.
+        let prefix = if wildcards { exact.trim_end_matches('/') } else { exact };
+        self.messages
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(topic, _)| if wildcards { topic.starts_with(prefix) } else { topic.as_ref() == exact })
+            .filter(|(topic, _)| filter.matches(topic))
+            .map(|(_, record)| record)
+    }
+
+    /// The messages.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<OwnedRecord>> {
+        self.messages.values()
+    }
+
+    /// How many topics have one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Bytes of all of them.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Micros, PublishProperties, Qos, Sequence};
+
+    const LIMITS: RetainedLimits = RetainedLimits { messages: 5, bytes: 10_000 };
+
+    fn publication(topic: &'static str, payload: &'static str) -> Publication<'static> {
+        Publication {
+            sequence: Sequence(1),
+            received: Micros::default(),
+            topic,
+            payload: payload.as_bytes(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            guaranteed: true,
+            client_id: "publisher",
+            properties: PublishProperties::default(),
+        }
+    }
+
+    fn payloads(retained: &Retained, filter: &str) -> Vec<String> {
+        let filter = filter.parse().unwrap();
+        let payload =
+            |record: &Arc<OwnedRecord>| String::from_utf8_lossy(record.publication().unwrap().payload).into_owned();
+        retained.matching(&filter).map(payload).collect()
+    }
+
+    #[test]
+    fn messages_are_found_by_prefix_and_wildcard() {
+        let mut retained = Retained::default();
+        for topic in ["a", "a/b", "a/c/d", "ab", "b/b"] {
+            retained.retain(&publication(topic, topic), LIMITS);
+        }
+        assert_eq!(payloads(&retained, "a/#"), ["a", "a/b", "a/c/d"]);
+        assert_eq!(payloads(&retained, "+/b"), ["a/b", "b/b"]);
+        assert_eq!(payloads(&retained, "ab"), ["ab"]);
+        assert_eq!(payloads(&retained, "a"), ["a"]);
+        assert_eq!(payloads(&retained, "#").len(), 5);
+    }
+
+    #[test]
+    fn the_newest_replaces_and_an_empty_one_removes() {
+        let mut retained = Retained::default();
+        assert!(matches!(retained.retain(&publication("a", ""), LIMITS), Change::Nothing));
+        retained.retain(&publication("a", "old"), LIMITS);
+        retained.retain(&publication("a", "new"), LIMITS);
+        assert_eq!(payloads(&retained, "a"), ["new"]);
+        assert!(matches!(retained.retain(&publication("a", ""), LIMITS), Change::Removed));
+        assert_eq!((retained.len(), retained.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn beyond_a_limit_nothing_new_is_retained_and_nothing_stale_is_left() {
+        let mut retained = Retained::default();
+        for topic in ["a", "b", "c", "d", "e", "f"] {
+            retained.retain(&publication(topic, "old"), LIMITS);
+        }
+        assert_eq!(payloads(&retained, "#").len(), 5);
+        assert!(matches!(retained.retain(&publication("f", "x"), LIMITS), Change::Full));
+        let narrow = RetainedLimits { bytes: 0, ..LIMITS };
+        assert!(matches!(retained.retain(&publication("a", "new"), narrow), Change::Full));
+        assert!(payloads(&retained, "a").is_empty());
+    }
+}

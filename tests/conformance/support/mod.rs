@@ -13,6 +13,8 @@ pub mod properties;
 #[expect(dead_code, reason = "shared with the integration tests, which use the rest")]
 #[path = "../../it/support/raw_mqtt.rs"]
 pub mod raw_mqtt;
+#[path = "../../it/support/raw_websocket.rs"]
+pub mod raw_websocket;
 #[path = "../../it/support/waiting.rs"]
 mod waiting;
 

@@ -1,5 +1,5 @@
 //! One topic matched against a million subscriptions, and what it takes to add and remove them.
-//! Figures and what follows from them: docs/decisions/0005-filter-tree.md.
+//! Figures and what follows from them: docs/decisions/0006-filter-tree.md.
 
 #![expect(clippy::unwrap_used, reason = "a bench has no one to report to but its reader")]
 

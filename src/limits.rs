@@ -83,6 +83,11 @@ pub const MAXIMUM_SUBSCRIPTIONS: usize = 1_000;
 /// Levels of a topic name or filter. Matching costs by level.
 pub const MAXIMUM_TOPIC_LEVELS: usize = 128;
 
+/// Levels of a topic filter with wildcards. A topic is tried against every prefix that such filters have,
+/// so that many deep ones cost every message: a thousand of 128 levels took 2.2 ms a match, of 32 levels
+/// 0.44 ms (decision 0006).
+pub const MAXIMUM_WILDCARD_LEVELS: usize = 32;
+
 /// Bytes of a client identifier. Every record carries it; 23 is what a server must take
 /// [MQTT-3.1.3-5], and names of certificates and UUIDs fit well.
 pub const MAXIMUM_CLIENT_ID_BYTES: usize = 256;

@@ -22,17 +22,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
     config::{
-        Certificate, JournalSettings, ListenerSettings, PageOrigin, Protocol, RouteSettings, Settings, TlsSettings,
+        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, RouteSettings, Settings,
+        TlsSettings,
     },
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::{Mapper, Route, RouteTable},
-    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, RetainedLimits},
+    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale,
-    types::{Descriptors, EventMapper, Origin},
+    types::{Descriptors, EventMapper, Origin, Qos},
 };
 
 /// Runs the bridge until SIGTERM or SIGINT.
@@ -88,7 +89,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     greeting.http(http.local_addr()?);
     let sources =
         metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
-    let door = Door::new(Arc::clone(&broker));
+    let door = Door::new(Arc::clone(&broker), profile(settings.limits.maximum_packet_size, &settings.mqtt));
     let services = Services {
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),
@@ -170,20 +171,29 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
     // The HTTP port is one more.
     let handshakes = descriptors.handshakes(settings.listeners.len() + 1);
     mqtt::Settings {
-        maximum_packet_size: settings.limits.maximum_packet_size,
-        receive_maximum: mqtt.receive_maximum,
-        topic_alias_maximum: mqtt.topic_alias_maximum,
+        profile: profile(settings.limits.maximum_packet_size, mqtt),
         maximum_session_expiry: u32::try_from(mqtt.maximum_session_expiry.as_secs()).unwrap_or(u32::MAX),
         maximum_subscriptions: mqtt.maximum_subscriptions,
         maximum_backlog_bytes: settings.journal.maximum_bytes / limits::SESSION_BACKLOG_DIVISOR,
+        retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
+        handshake_timeout: mqtt.handshake_timeout,
+        maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
+    }
+}
+
+fn profile(maximum_packet_size: u32, mqtt: &MqttSettings) -> Profile {
+    Profile {
+        maximum_packet_size,
+        receive_maximum: mqtt.receive_maximum,
+        topic_alias_maximum: mqtt.topic_alias_maximum,
+        maximum_qos: Qos::try_from(mqtt.maximum_qos).unwrap_or(Qos::ExactlyOnce),
+        retain_available: mqtt.retain_available,
+        keep_alive: (mqtt.keep_alive > 0).then_some(mqtt.keep_alive),
         mailbox: MailboxLimits {
             messages: mqtt.maximum_queued_messages,
             bytes: mqtt.maximum_queued_bytes,
             best_effort: mqtt.maximum_queued_best_effort,
         },
-        retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
-        handshake_timeout: mqtt.handshake_timeout,
-        maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
     }
 }
 
@@ -191,13 +201,15 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
 async fn bind(settings: &Settings, descriptors: &Arc<Descriptors>) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for listener in &settings.listeners {
-        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls } = listener;
+        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt } = listener;
+        let (maximum_packet_size, mqtt) = mqtt.or(&settings.limits, &settings.mqtt);
         let options = ListenerOptions {
             address: bind.clone(),
             mode: mode.unwrap_or_default().bits(),
             tls: tls.as_ref().map(|tls| tls_config(settings, tls)).transpose()?,
             proxy_protocol: *proxy_protocol,
             websocket: (*protocol == Protocol::Websocket).then(|| origins(allowed_origins)),
+            profile: profile(maximum_packet_size, &mqtt),
         };
         let listener = Listener::bind(options, Arc::clone(descriptors)).await;
         listeners.push(listener.with_context(|| format!("listen on {bind} for MQTT"))?);

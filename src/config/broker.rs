@@ -36,6 +36,14 @@ impl Default for LimitSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct MqttSettings {
+    /// Longest keep alive, in seconds, that 5.0 clients are told; 0 for as long as they like.
+    #[serde(deserialize_with = "number::<_, _, 0, 65_535>")]
+    pub keep_alive: u16,
+    /// Highest QoS that clients may publish with, and are granted.
+    #[serde(deserialize_with = "number::<_, _, 0, 2>")]
+    pub maximum_qos: u8,
+    /// Whether messages can be retained.
+    pub retain_available: bool,
     /// Unacknowledged QoS 1 and 2 messages on the way to the bridge.
     #[serde(deserialize_with = "number::<_, _, 1, 65_535>")]
     pub receive_maximum: u16,
@@ -74,6 +82,9 @@ pub struct MqttSettings {
 impl Default for MqttSettings {
     fn default() -> Self {
         Self {
+            keep_alive: 0,
+            maximum_qos: 2,
+            retain_available: true,
             receive_maximum: limits::RECEIVE_MAXIMUM,
             topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
             maximum_session_expiry: Duration::from_secs(limits::MAXIMUM_SESSION_EXPIRY.into()),

@@ -13,6 +13,7 @@ use serde::{
     de::{self, Visitor},
 };
 
+use super::profile::ProfileSettings;
 use crate::{
     limits,
     types::{ListenAddress, ListenAddressError, Origin},
@@ -41,6 +42,13 @@ pub struct ListenerSettings {
     /// TLS; without it the port speaks its protocol plain.
     #[serde(default, deserialize_with = "tls", skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
+    /// What its clients may use, where that is not what `[mqtt]` says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mqtt: ProfileSettings,
+}
+
+fn is_default(settings: &ProfileSettings) -> bool {
+    *settings == ProfileSettings::default()
 }
 
 /// What carries MQTT.
@@ -183,6 +191,7 @@ pub(super) fn default_listeners() -> Vec<ListenerSettings> {
         allowed_origins: Vec::new(),
         proxy_protocol: false,
         tls,
+        mqtt: ProfileSettings::default(),
     };
     vec![listener(1883, None), listener(8883, Some(TlsSettings::default()))]
 }

@@ -8,6 +8,7 @@ mod broker;
 mod listener;
 mod load;
 mod operation;
+mod profile;
 mod route;
 mod source;
 mod timescale;
@@ -24,6 +25,7 @@ pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
+pub use profile::ProfileSettings;
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
 pub use timescale::{DatabaseUrl, DatabaseUrlError, TimescaleSettings};
 

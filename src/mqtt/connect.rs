@@ -6,19 +6,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     Broker,
+    acknowledge::JOURNAL_FULL,
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
-    connection::{Agreement, Connection},
+    connection::{Agreement, Connection, Introduction},
     end::End,
     ledger::change::Change,
     listener::Handshake,
+    profile::Profile,
     receive::is_within_limits,
     session::OwnedSession,
     will::Will,
 };
 use crate::{
-    journal::{AppendError, BatchBuilder},
+    journal::{AppendError, Batch, BatchBuilder, Outcome},
     limits,
-    types::{ClientId, Peer, Sequence},
+    types::{ClientId, Peer, Signal},
 };
 
 /// Bytes read at a time before CONNECT is whole.
@@ -31,13 +33,14 @@ impl Broker {
         self: Arc<Self>,
         mut io: S,
         peer: Peer,
+        profile: Arc<Profile>,
         handshake: Handshake,
     ) {
         self.statistics.accepted.add(1);
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        match Box::pin(self.open(&mut io, handshake)).await {
-            Ok(Opened { owned, agreement, will, input, out }) => {
-                Connection::new(self, owned, agreement, will, peer, io, input, out).run().await;
+        match Box::pin(self.open(&mut io, &profile, handshake)).await {
+            Ok(Opened { owned, introduction, agreement, will, input, out }) => {
+                Connection::new(self, profile, owned, introduction, agreement, will, peer, io, input, out).run().await;
             }
             Err(end) if end.is_protocol_error() => {
                 self.statistics.protocol_errors.add(1);
@@ -52,15 +55,17 @@ impl Broker {
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         io: &mut S,
+        profile: &Profile,
         handshake: Handshake,
     ) -> Result<Opened, End> {
-        let reading = tokio::time::timeout(self.settings.handshake_timeout, self.read_packet(io));
+        let reading =
+            tokio::time::timeout(self.settings.handshake_timeout, read_packet(io, profile.maximum_packet_size));
         let reading = handshake.run(reading);
         let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
         let Some(read) = read else { return Err(End::PushedOut) };
         drop(handshake);
         let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
-        let frame = split(&packet, self.settings.maximum_packet_size)?.ok_or(End::Closed)?;
+        let frame = split(&packet, profile.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
             Ok(Packet::Connect(connect)) => connect,
             Ok(_) => {
@@ -76,10 +81,10 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        match self.welcome(&connect).await {
-            Ok((owned, agreement, out)) => {
+        match self.welcome(&connect, profile).await {
+            Ok((Begun { owned, introduction, .. }, agreement, out)) => {
                 let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-                Ok(Opened { owned, agreement, will, input, out })
+                Ok(Opened { owned, introduction, agreement, will, input, out })
             }
             Err((reason, why)) => {
                 let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
@@ -93,12 +98,13 @@ impl Broker {
     async fn welcome(
         &self,
         connect: &Connect<'_>,
-    ) -> Result<(OwnedSession, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
-        self.admit(connect)?;
+        profile: &Profile,
+    ) -> Result<(Begun, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
+        self.admit(connect, profile)?;
         let (client_id, assigned) = client_id(connect)?;
-        let agreement = self.agree(connect);
+        let agreement = agree(connect, profile);
         let expiry = self.session_expiry(connect);
-        let mut connack = self.connack(connect, expiry, assigned.then_some(&client_id));
+        let mut connack = connack(connect, profile, expiry, assigned.then_some(&client_id));
         let mut out = Vec::new();
         connack.encode(connect.version, &mut out);
         // Before any session is touched [MQTT-3.1.2-24].
@@ -106,30 +112,14 @@ impl Broker {
             return Err((ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
         }
         let owned = self.sessions.own(&client_id).await;
-        let (owned, session_present) = self.begin_session(owned, connect, expiry, agreement.receive_maximum).await?;
-        connack.session_present = session_present;
+        let begun = self.begin_session(owned, connect, expiry, agreement.receive_maximum).await?;
+        connack.session_present = begun.resumed;
         out.clear();
         connack.encode(connect.version, &mut out);
-        Ok((owned, agreement, out))
+        Ok((begun, agreement, out))
     }
 
-    /// The first packet whole, and what came behind it.
-    async fn read_packet<S: AsyncRead + Unpin>(&self, io: &mut S) -> Result<(Vec<u8>, Vec<u8>), End> {
-        let mut input = Vec::new();
-        loop {
-            if let Some(frame) = split(&input, self.settings.maximum_packet_size)? {
-                let length = frame.length();
-                let rest = input.split_off(length);
-                return Ok((input, rest));
-            }
-            input.reserve(READ_BYTES);
-            if io.read_buf(&mut input).await? == 0 {
-                return Err(End::Closed);
-            }
-        }
-    }
-
-    fn admit(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    fn admit(&self, connect: &Connect<'_>, profile: &Profile) -> Result<(), (ReasonCode, &'static str)> {
         if self.is_stopping() {
             return Err((ReasonCode::ServerUnavailable, "the bridge is shutting down"));
         }
@@ -142,50 +132,64 @@ impl Broker {
         if connect.will.as_ref().is_some_and(|will| !is_within_limits(will.topic)) {
             return Err((ReasonCode::TopicNameInvalid, "the will's topic name is too long or has too many levels"));
         }
+        if connect.will.as_ref().is_some_and(|will| will.qos > profile.maximum_qos) {
+            return Err((ReasonCode::QosNotSupported, "the will's QoS is above what this listener takes"));
+        }
+        if connect.will.as_ref().is_some_and(|will| will.retain) && !profile.retain_available {
+            return Err((ReasonCode::RetainNotSupported, "this listener retains nothing, and the will asks for it"));
+        }
         Ok(())
     }
 
-    /// Resumes the session or begins a new one, and puts that on record; whether there was one to
-    /// resume.
+    /// Resumes the session or begins a new one; whether there was one to resume. That is on record when
+    /// this returns, except for a new session that nobody misses after a crash.
     async fn begin_session(
         &self,
-        owned: OwnedSession,
+        found: OwnedSession,
         connect: &Connect<'_>,
         expiry: u32,
         receive_maximum: u16,
-    ) -> Result<(OwnedSession, bool), (ReasonCode, &'static str)> {
-        let resumed = !connect.clean_start && owned.existed();
-        let mut owned = if resumed || !owned.existed() { owned } else { self.sessions.renew(owned).await };
-        let client_id = owned.session.client_id.clone();
+    ) -> Result<Begun, (ReasonCode, &'static str)> {
+        let client_id = found.session.client_id.clone();
+        let resumed = !connect.clean_start && found.existed();
+        let (old, mut owned) = if resumed || !found.existed() {
+            (None, found)
+        } else {
+            (Some(found), self.sessions.prepare(&client_id).await)
+        };
         let will = connect.will.as_ref().map(Will::from);
-        // Somebody relies on it at once: what waits, or what must not be forgotten.
-        let guaranteed = resumed || will.is_some();
-        let must_be_recorded = expiry > 0 || will.is_some();
+        let guaranteed = resumed || old.is_some() || expiry > 0 || will.is_some();
         let mut batch = BatchBuilder::default();
         let change = Change::Connect { client_id: client_id.as_str(), expiry, receive_maximum, will };
         change.record(owned.session.id, guaranteed, &mut batch);
-        let state = &mut *owned.state;
-        match self.journal.append(batch, Some(&owned.session.signal)).await {
-            Ok(batch) => state.connected_at = if resumed { batch.last() } else { Sequence::ZERO },
+        let appended = self.journal.append(batch, Some(&owned.session.signal)).await;
+        let introduction = match (appended, guaranteed) {
+            (Ok(batch), false) => Introduction::Appended(batch),
             // It is refused what it publishes and subscribes to, and told so.
-            Err(AppendError::Full) if resumed || !must_be_recorded => state.connected_at = Sequence::ZERO,
-            Err(error) => {
+            (Err(AppendError::Full), false) => Introduction::Refused,
+            (Ok(batch), true) if outcome(&batch, &owned.session.signal).await == Outcome::Durable => {
+                owned.state.connected_at = batch.last();
+                Introduction::Recorded
+            }
+            (result, _) => {
                 if !resumed {
                     self.sessions.end(&mut owned);
                     self.sessions.forget(owned.session.id);
                 }
-                return Err(match error {
-                    AppendError::Full => (ReasonCode::QuotaExceeded, "the journal is full"),
-                    AppendError::Failed | AppendError::Closed => {
-                        (ReasonCode::ServerUnavailable, "the journal takes nothing")
-                    }
+                return Err(match result {
+                    Ok(_) | Err(AppendError::Full) => (ReasonCode::QuotaExceeded, JOURNAL_FULL),
+                    Err(_) => (ReasonCode::ServerUnavailable, "the journal takes nothing"),
                 });
             }
+        };
+        if let Some(old) = old {
+            self.sessions.replace(old, &owned);
         }
+        let state = &mut *owned.state;
         state.established = true;
         state.expiry = expiry;
         state.window.resume();
-        Ok((owned, resumed))
+        Ok(Begun { owned, resumed, introduction })
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.
@@ -197,32 +201,79 @@ impl Broker {
         };
         wanted.min(self.settings.maximum_session_expiry)
     }
+}
 
-    fn agree(&self, connect: &Connect<'_>) -> Agreement {
-        let keep_alive = Duration::from_secs(u64::from(connect.keep_alive));
-        Agreement {
-            version: connect.version,
-            maximum_packet_size: connect.properties.maximum_packet_size.unwrap_or(u32::MAX),
-            receive_maximum: connect.properties.receive_maximum.min(self.settings.receive_maximum),
-            silence: (!keep_alive.is_zero()).then(|| keep_alive + keep_alive / 2),
-            topic_alias_maximum: connect.properties.topic_alias_maximum.min(limits::OUTGOING_TOPIC_ALIASES),
-            problem_information: connect.properties.request_problem_information,
+/// The first packet whole, and what came behind it.
+async fn read_packet<S: AsyncRead + Unpin>(io: &mut S, maximum_packet_size: u32) -> Result<(Vec<u8>, Vec<u8>), End> {
+    let mut input = Vec::new();
+    loop {
+        if let Some(frame) = split(&input, maximum_packet_size)? {
+            let length = frame.length();
+            let rest = input.split_off(length);
+            return Ok((input, rest));
+        }
+        input.reserve(READ_BYTES);
+        if io.read_buf(&mut input).await? == 0 {
+            return Err(End::Closed);
         }
     }
+}
 
-    fn connack<'a>(&self, connect: &Connect<'_>, expiry: u32, assigned: Option<&'a ClientId>) -> Connack<'a> {
-        let asked = connect.properties.session_expiry_interval;
-        Connack {
-            session_present: false,
-            reason: ReasonCode::Success,
-            properties: ConnackProperties {
-                session_expiry_interval: (expiry != asked).then_some(expiry),
-                receive_maximum: self.settings.receive_maximum,
-                maximum_packet_size: Some(self.settings.maximum_packet_size),
-                assigned_client_identifier: assigned.map(ClientId::as_str),
-                topic_alias_maximum: self.settings.topic_alias_maximum,
-                ..ConnackProperties::default()
-            },
+fn agree(connect: &Connect<'_>, profile: &Profile) -> Agreement {
+    let keep_alive = server_keep_alive(connect, profile).unwrap_or(connect.keep_alive);
+    let keep_alive = Duration::from_secs(u64::from(keep_alive));
+    Agreement {
+        version: connect.version,
+        maximum_packet_size: connect.properties.maximum_packet_size.unwrap_or(u32::MAX),
+        receive_maximum: connect.properties.receive_maximum.min(profile.receive_maximum),
+        silence: (!keep_alive.is_zero()).then(|| keep_alive + keep_alive / 2),
+        topic_alias_maximum: connect.properties.topic_alias_maximum.min(limits::OUTGOING_TOPIC_ALIASES),
+        problem_information: connect.properties.request_problem_information,
+    }
+}
+
+/// The keep alive that a client is told to use instead of its own (section 3.2.2.3.14).
+fn server_keep_alive(connect: &Connect<'_>, profile: &Profile) -> Option<u16> {
+    let longest = profile.keep_alive.filter(|_| connect.version == ProtocolVersion::V5)?;
+    (connect.keep_alive == 0 || connect.keep_alive > longest).then_some(longest)
+}
+
+fn connack<'a>(connect: &Connect<'_>, profile: &Profile, expiry: u32, assigned: Option<&'a ClientId>) -> Connack<'a> {
+    let asked = connect.properties.session_expiry_interval;
+    Connack {
+        session_present: false,
+        reason: ReasonCode::Success,
+        properties: ConnackProperties {
+            session_expiry_interval: (expiry != asked).then_some(expiry),
+            receive_maximum: profile.receive_maximum,
+            maximum_qos: profile.maximum_qos,
+            retain_available: profile.retain_available,
+            maximum_packet_size: Some(profile.maximum_packet_size),
+            assigned_client_identifier: assigned.map(ClientId::as_str),
+            topic_alias_maximum: profile.topic_alias_maximum,
+            server_keep_alive: server_keep_alive(connect, profile),
+            ..ConnackProperties::default()
+        },
+    }
+}
+
+/// A session that a connection has.
+struct Begun {
+    owned: OwnedSession,
+    resumed: bool,
+    introduction: Introduction,
+}
+
+/// What has become of an append.
+async fn outcome(batch: &Batch, signal: &Signal) -> Outcome {
+    loop {
+        match batch.outcome() {
+            Outcome::Pending => signal.wait().await,
+            settled => {
+                // It may have rung for the connection as well.
+                signal.ring();
+                return settled;
+            }
         }
     }
 }
@@ -230,6 +281,7 @@ impl Broker {
 /// What a handshake has led to.
 struct Opened {
     owned: OwnedSession,
+    introduction: Introduction,
     agreement: Agreement,
     will: Option<Box<Will>>,
     input: Vec<u8>,

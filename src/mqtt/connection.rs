@@ -27,12 +27,13 @@ use super::{
     acknowledge::{AnswerQueue, Answers, Unanswered},
     codec::{Disconnect, ProtocolVersion},
     end::End,
+    profile::Profile,
     receive::Aliases,
     session::OwnedSession,
     will::Will,
 };
 use crate::{
-    journal::{BatchBuilder, Reader, Slice, Watermark},
+    journal::{Batch, BatchBuilder, Outcome, Reader, Slice, Watermark},
     types::{Peer, Signal},
 };
 
@@ -91,10 +92,43 @@ impl Agreement {
     }
 }
 
+/// Whether the CONNECT is on record. It is before CONNACK, except that of a new session that ends with its
+/// connection and has no will: it may still be on its way, or have found no room.
+#[derive(Debug)]
+pub enum Introduction {
+    /// It is.
+    Recorded,
+    /// It will be, or not.
+    Appended(Arc<Batch>),
+    /// It is not.
+    Refused,
+}
+
+impl Introduction {
+    /// Looks what has become of it.
+    fn settle(&mut self) {
+        if let Self::Appended(batch) = self {
+            match batch.outcome() {
+                Outcome::Pending => {}
+                Outcome::Durable => *self = Self::Recorded,
+                Outcome::Refused | Outcome::Failed => *self = Self::Refused,
+            }
+        }
+    }
+
+    /// Whether it must be tried again.
+    pub fn is_refused(&mut self) -> bool {
+        self.settle();
+        matches!(self, Self::Refused)
+    }
+}
+
 /// A connection past CONNECT.
 pub struct Connection<S> {
     pub(super) broker: Arc<Broker>,
+    pub(super) profile: Arc<Profile>,
     pub(super) owned: OwnedSession,
+    pub(super) introduction: Introduction,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
     pub(super) peer: Peer,
@@ -140,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[expect(clippy::too_many_arguments, reason = "called once, with everything the handshake has found out")]
     pub fn new(
         broker: Arc<Broker>,
+        profile: Arc<Profile>,
         owned: OwnedSession,
+        introduction: Introduction,
         agreement: Agreement,
         will: Option<Box<Will>>,
         peer: Peer,
@@ -153,7 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
             broker,
+            profile,
             owned,
+            introduction,
             agreement,
             will,
             peer,
@@ -181,7 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves the client until its connection ends, then says farewell and lets go of the
     /// session.
     pub async fn run(mut self) {
-        self.owned.session.mailbox.lock().set_online(true);
+        {
+            let mut mailbox = self.owned.session.mailbox.lock();
+            mailbox.set_limits(self.profile.mailbox);
+            mailbox.set_online(true);
+        }
         self.broker.statistics.connections.add(1);
         let end = match self.serve().await {
             Ok(never) => match never {},
@@ -242,6 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Encodes the answers whose records have been settled.
     fn settle(&mut self) -> Result<(), End> {
+        self.introduction.settle();
         if self.queue.is_empty() {
             return Ok(());
         }

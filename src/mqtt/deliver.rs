@@ -33,8 +33,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 continue;
             }
             let room = window.has_room(self.agreement.receive_maximum);
-            let next = self.owned.session.mailbox.lock().take(room);
-            let Some(delivery) = next else { break };
+            let Some(delivery) = self.take(room) else { break };
             self.load(&delivery).await?;
             self.send(delivery, None);
         }
@@ -44,6 +43,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held_back = self.is_backed_up();
         self.note_in_flight();
         Ok(())
+    }
+
+    /// The next message from the mailbox. What it needs from the journal is in flight from here on.
+    fn take(&self, room: bool) -> Option<Delivery> {
+        let mut mailbox = self.owned.session.mailbox.lock();
+        let delivery = mailbox.take(room)?;
+        if delivery.record.is_none() {
+            self.owned.session.note_in_flight(delivery.entry.sequence);
+        }
+        Some(delivery)
     }
 
     fn forget_given_away(&mut self) {
@@ -57,10 +66,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// a cost that does not grow with the window.
     fn note_in_flight(&mut self) {
         let window = &self.owned.state.window;
-        let stale = self.sends >= STALE_AFTER_SENDS || !self.owned.session.has_in_flight();
         if window.is_empty() {
             self.owned.session.set_in_flight(None);
-        } else if stale {
+        } else if self.sends >= STALE_AFTER_SENDS {
             self.owned.session.set_in_flight(window.oldest());
             self.sends = 0;
         }

@@ -217,14 +217,15 @@ impl Dispatch {
     /// Puts a message into a living session's mailbox.
     pub(super) fn post(&mut self, session: &Arc<Session>, entry: &Entry, record: Option<&Arc<OwnedRecord>>) -> Put {
         let mut mailbox = session.mailbox.lock();
-        let put = mailbox.put(entry, record, self.broker.settings.mailbox);
+        let put = mailbox.put(entry, record, self.broker.settings.profile.mailbox);
         let first_drop = put == Put::Full && mailbox.dropped() == 1;
+        let (messages, bytes) = (mailbox.len(), mailbox.bytes());
         drop(mailbox);
         if matches!(put, Put::Shed | Put::Full) {
             self.broker.statistics.dropped.add(1);
         }
         if first_drop {
-            tracing::warn!(client.id = %session.client_id, "the session's queue is full: messages are dropped");
+            tracing::warn!(client.id = %session.client_id, messages, bytes, "the session's queue is full: messages are dropped");
         }
         self.list(session);
         put

@@ -193,13 +193,10 @@ impl Dispatcher {
 
     /// Opens queues again that have a quarter of their room. Until that is applied, nothing is queued.
     async fn open_queues(&mut self) {
-        let limits = self.dispatch.broker.settings.mailbox;
+        let limits = self.dispatch.broker.settings.profile.mailbox;
         let has_room = |id: &SessionId| {
             let account = self.dispatch.ledger.get(*id);
-            account.is_some_and(|account| {
-                let mailbox = account.session.mailbox.lock();
-                mailbox.len() <= limits.messages / 4 * 3 && mailbox.bytes() <= limits.bytes / 4 * 3
-            })
+            account.is_some_and(|account| account.session.mailbox.lock().has_room(limits))
         };
         let is_recorded = |id: &SessionId| !self.dispatch.closing.iter().any(|(closing, _)| closing == id);
         let open: Vec<_> = self.dispatch.ledger.closed().filter(is_recorded).filter(has_room).collect();

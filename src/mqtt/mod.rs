@@ -25,6 +25,7 @@ mod ledger;
 mod listener;
 mod mailbox;
 mod part;
+mod profile;
 mod receive;
 mod restore;
 mod retained;
@@ -50,6 +51,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use dispatcher::Dispatcher;
 pub use listener::{Door, Listener, ListenerOptions};
 pub use mailbox::MailboxLimits;
+pub use profile::Profile;
 pub use restore::RestoreError;
 pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
@@ -61,20 +63,14 @@ use crate::{journal::Journal, limits, types::Sequence};
 /// How the broker treats its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Largest packet accepted, in bytes.
-    pub maximum_packet_size: u32,
-    /// QoS 1 and 2 messages in flight, in either direction.
-    pub receive_maximum: u16,
-    /// Highest topic alias a client may use.
-    pub topic_alias_maximum: u16,
+    /// What clients are allowed where their listener does not say otherwise.
+    pub profile: Profile,
     /// Longest session expiry granted, in seconds.
     pub maximum_session_expiry: u32,
     /// Subscriptions a session may have.
     pub maximum_subscriptions: usize,
     /// Bytes of journal that sessions may hold back together.
     pub maximum_backlog_bytes: u64,
-    /// Bounds of a session's queue.
-    pub mailbox: MailboxLimits,
     /// Bounds of what is retained.
     pub retained: RetainedLimits,
     /// Time for what comes before MQTT, and again for CONNECT.
@@ -86,17 +82,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            maximum_packet_size: limits::MAXIMUM_PACKET_SIZE,
-            receive_maximum: limits::RECEIVE_MAXIMUM,
-            topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
+            profile: Profile::default(),
             maximum_session_expiry: limits::MAXIMUM_SESSION_EXPIRY,
             maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
             maximum_backlog_bytes: limits::MAXIMUM_JOURNAL_BYTES / limits::SESSION_BACKLOG_DIVISOR,
-            mailbox: MailboxLimits {
-                messages: limits::MAXIMUM_QUEUED_MESSAGES,
-                bytes: limits::MAXIMUM_QUEUED_BYTES,
-                best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
-            },
             retained: RetainedLimits {
                 messages: limits::MAXIMUM_RETAINED_MESSAGES,
                 bytes: limits::MAXIMUM_RETAINED_BYTES,

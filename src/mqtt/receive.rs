@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use super::{
     acknowledge::{Answer, Answers, Condition},
     codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
-    connection::Connection,
+    connection::{Connection, Introduction},
     end::End,
     ledger::change::Change,
     window::Receipt,
 };
 use crate::{
-    journal::{AppendError, Origin, Record},
+    journal::{AppendError, BatchBuilder, Origin, Record},
     limits,
     types::{Micros, Publication, Qos, Sequence},
 };
@@ -53,7 +53,7 @@ impl<S> Connection<S> {
         let mut taken = 0;
         while self.batch.bytes() < limits::MAXIMUM_BATCH_BYTES {
             let rest = bytes.get(taken..).unwrap_or_default();
-            let Some(frame) = split(rest, self.broker.settings.maximum_packet_size)? else { return Ok(taken) };
+            let Some(frame) = split(rest, self.profile.maximum_packet_size)? else { return Ok(taken) };
             let packet = Packet::decode(&frame, self.agreement.version, Sender::Client)?;
             self.handle(packet)?;
             taken += frame.length();
@@ -111,7 +111,8 @@ impl<S> Connection<S> {
     }
 
     fn publish(&mut self, publish: &Publish<'_>) -> Result<(), End> {
-        let topic = self.aliases.resolve(publish, self.broker.settings.topic_alias_maximum)?;
+        self.check_profile(publish)?;
+        let topic = self.aliases.resolve(publish, self.profile.topic_alias_maximum)?;
         if !is_within_limits(topic) {
             return Err(End::Forbidden(
                 ReasonCode::TopicNameInvalid,
@@ -140,7 +141,8 @@ impl<S> Connection<S> {
             topic,
             payload: publish.payload,
             qos: publish.qos,
-            retain: publish.retain,
+            // 3.1.1 clients cannot be told; 5.0 clients were, and are gone.
+            retain: publish.retain && self.profile.retain_available,
             guaranteed,
             client_id: self.owned.session.client_id.as_str(),
             properties: publish.properties(),
@@ -151,14 +153,24 @@ impl<S> Connection<S> {
         self.check_receive_maximum()
     }
 
+    /// What the listener does not take, 5.0 clients know from CONNACK. 3.1.1 has no word for it: a
+    /// message that is not retained is better than none, while one of a lower QoS is not.
+    fn check_profile(&self, publish: &Publish<'_>) -> Result<(), End> {
+        if publish.qos > self.profile.maximum_qos {
+            return Err(End::Forbidden(ReasonCode::QosNotSupported, "a QoS above what this listener takes"));
+        }
+        if publish.retain && !self.profile.retain_available && self.agreement.version == ProtocolVersion::V5 {
+            return Err(End::Forbidden(ReasonCode::RetainNotSupported, "this listener retains nothing"));
+        }
+        Ok(())
+    }
+
     /// More unacknowledged publications than the bridge has said it takes are a protocol error
     /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead. A QoS 2 message
     /// counts until its PUBREL.
     fn check_receive_maximum(&self) -> Result<(), End> {
         let unacknowledged = self.queue.qos1() + self.answers.qos1() + self.owned.state.held.len();
-        if self.agreement.version == ProtocolVersion::V5
-            && unacknowledged > usize::from(self.broker.settings.receive_maximum)
-        {
+        if self.agreement.version == ProtocolVersion::V5 && unacknowledged > usize::from(self.profile.receive_maximum) {
             return Err(End::Forbidden(ReasonCode::ReceiveMaximumExceeded, "more messages in flight than allowed"));
         }
         Ok(())
@@ -210,8 +222,9 @@ impl<S> Connection<S> {
     /// Puts on record what the client has acknowledged. Nobody waits for it: should it be lost, those
     /// messages are sent again.
     fn record_progress(&mut self) {
-        if self.owned.session.tracked.load(Ordering::Acquire)
-            && let Some(acknowledged) = self.owned.state.window.take_progress()
+        let progress = self.owned.state.window.take_progress();
+        if let Some(acknowledged) = progress
+            && self.owned.session.tracked.load(Ordering::Acquire)
         {
             Change::Acknowledge(acknowledged).record(self.owned.session.id, false, &mut self.batch);
         }
@@ -235,6 +248,7 @@ impl<S> Connection<S> {
     /// Appends what the last read has brought, and queues the answers to it.
     pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
         self.record_progress();
+        self.introduce().await?;
         if self.batch.is_empty() {
             let answers = std::mem::take(&mut self.answers);
             self.queue.push(answers.condition(), answers);
@@ -258,6 +272,28 @@ impl<S> Connection<S> {
             }
         };
         self.queue.push(condition, answers);
+        Ok(())
+    }
+
+    /// Puts the CONNECT on record again, where there was no room for it: without it, nothing that the
+    /// session does has an effect.
+    async fn introduce(&mut self) -> Result<(), End> {
+        if !self.batch.is_empty() && self.introduction.is_refused() {
+            let mut batch = BatchBuilder::default();
+            Change::Connect {
+                client_id: self.owned.session.client_id.as_str(),
+                expiry: self.owned.state.expiry,
+                receive_maximum: self.agreement.receive_maximum,
+                will: None,
+            }
+            .record(self.owned.session.id, false, &mut batch);
+            self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+                Ok(batch) => Introduction::Appended(batch),
+                Err(AppendError::Full) => Introduction::Refused,
+                Err(AppendError::Failed) => return Err(End::JournalFailed),
+                Err(AppendError::Closed) => return Err(End::ShuttingDown),
+            };
+        }
         Ok(())
     }
 

@@ -136,13 +136,17 @@ impl Session {
 
     /// The first record that it may still have to read.
     fn oldest_needed(&self) -> Option<Sequence> {
+        // In this order: what is taken from the mailbox counts as in flight before the lock is released.
+        let waiting = self.mailbox.lock().oldest();
         let in_flight = Some(Sequence(self.in_flight.load(Ordering::Acquire))).filter(|at| at.0 < u64::MAX);
-        [self.mailbox.lock().oldest(), in_flight].into_iter().flatten().min()
+        [waiting, in_flight].into_iter().flatten().min()
     }
 
-    /// Whether anything is known to be in flight.
-    pub fn has_in_flight(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) < u64::MAX
+    /// A record is about to be read for the connection, which alone calls this.
+    pub fn note_in_flight(&self, sequence: Sequence) {
+        if sequence.0 < self.in_flight.load(Ordering::Relaxed) {
+            self.in_flight.store(sequence.0, Ordering::Release);
+        }
     }
 
     /// Tells a lower bound of the records in flight.
@@ -180,9 +184,13 @@ struct Sessions {
 }
 
 impl Sessions {
-    fn create(&mut self, client_id: &ClientId, state: SessionState) -> Arc<Session> {
+    fn make(&mut self, client_id: &ClientId) -> Arc<Session> {
         self.last += 1;
-        let session = Arc::new(Session::new(SessionId(self.last), client_id.clone(), state));
+        Arc::new(Session::new(SessionId(self.last), client_id.clone(), SessionState::default()))
+    }
+
+    fn create(&mut self, client_id: &ClientId) -> Arc<Session> {
+        let session = self.make(client_id);
         self.insert(&session);
         session
     }
@@ -202,7 +210,7 @@ impl Registry {
             let session = {
                 let mut sessions = self.0.lock();
                 let known = sessions.by_client.get(client_id).cloned();
-                known.unwrap_or_else(|| sessions.create(client_id, SessionState::default()))
+                known.unwrap_or_else(|| sessions.create(client_id))
             };
             let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
             session.signal.ring();
@@ -213,13 +221,23 @@ impl Registry {
         }
     }
 
-    /// A new session in the place of an owned one, which has ended.
-    pub async fn renew(&self, mut old: OwnedSession) -> OwnedSession {
-        let session = self.0.lock().create(&old.session.client_id, SessionState::default());
-        old.state.ended = true;
-        let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
+    /// A new session of a client that has one, to take its place with [`Registry::replace`].
+    pub async fn prepare(&self, client_id: &ClientId) -> OwnedSession {
+        let session = {
+            let mut sessions = self.0.lock();
+            let session = sessions.make(client_id);
+            sessions.by_id.insert(session.id, Arc::clone(&session));
+            session
+        };
+        let claim = session.claims.load(Ordering::Acquire);
         let state = Arc::clone(&session.state).lock_owned().await;
         OwnedSession { session, state, claim }
+    }
+
+    /// Ends a session; the next connection of its client gets the other.
+    pub fn replace(&self, mut old: OwnedSession, new: &OwnedSession) {
+        self.0.lock().insert(&new.session);
+        old.state.ended = true;
     }
 
     /// Puts a session of an earlier life back, as far as it matters before its client returns.

@@ -5,14 +5,17 @@ use hashbrown::HashMap;
 
 use super::{
     acknowledge::{Answer, JOURNAL_FULL},
-    codec::{PacketType, ProtocolVersion, ReasonCode, Suback, Subscribe, Subscription, Unsubscribe, UserProperties},
+    codec::{
+        PacketType, ProtocolVersion, ReasonCode, RetainHandling, Suback, Subscribe, Subscription, Unsubscribe,
+        UserProperties,
+    },
     connection::Connection,
     end::End,
     ledger::change::Change,
     receive::is_within_limits,
-    topic_match::split_share,
+    topic_match::{literal_prefix, split_share},
 };
-use crate::{journal::AppendError, types::TopicFilter};
+use crate::{journal::AppendError, limits, types::TopicFilter};
 
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
@@ -20,6 +23,7 @@ impl<S> Connection<S> {
         let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         for subscription in &subscribe.subscriptions {
+            let subscription = &self.within_profile(*subscription);
             match self.check_subscription(subscription) {
                 Err(reason) => reasons.push(reason),
                 Ok(()) => {
@@ -54,7 +58,7 @@ impl<S> Connection<S> {
         for &filter in &unsubscribe.filters {
             reasons.push(if !is_valid(filter) {
                 ReasonCode::TopicFilterInvalid
-            } else if self.owned.session.subscriptions.lock().remove(filter) {
+            } else if self.owned.session.subscriptions.lock().contains(filter) {
                 ended.push(filter);
                 ReasonCode::Success
             } else {
@@ -78,6 +82,15 @@ impl<S> Connection<S> {
         Change::Unsubscribe { filters: ended }.record(self.owned.session.id, true, &mut self.batch);
         self.answers.push(Answer::Applied { accepted, refused });
         Ok(())
+    }
+
+    /// What this listener grants of a subscription.
+    fn within_profile<'a>(&self, mut subscription: Subscription<'a>) -> Subscription<'a> {
+        subscription.maximum_qos = subscription.maximum_qos.min(self.profile.maximum_qos);
+        if !self.profile.retain_available {
+            subscription.retain_handling = RetainHandling::DoNotSend;
+        }
+        subscription
     }
 
     /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold
@@ -129,5 +142,10 @@ impl<S> Connection<S> {
 
 /// Whether text is a filter, shared or not, within the limits.
 fn is_valid(text: &str) -> bool {
-    split_share(text).is_some_and(|(_, filter)| TopicFilter::check(filter).is_ok() && is_within_limits(filter))
+    split_share(text).is_some_and(|(_, filter)| {
+        let has_wildcards = literal_prefix(filter).len() < filter.len();
+        TopicFilter::check(filter).is_ok()
+            && is_within_limits(filter)
+            && (!has_wildcards || filter.split('/').count() <= limits::MAXIMUM_WILDCARD_LEVELS)
+    })
 }

@@ -56,7 +56,7 @@ pub enum Receipt {
     Unknown,
 }
 
-/// What is acknowledged: everything below `below`, and single numbers above.
+/// What is acknowledged: everything below `below`, and, of what is above it, numbers that have come since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The first number that is not.
@@ -78,6 +78,8 @@ pub struct Window {
     /// Flights looked at since the connection began, for what must be sent again.
     resumed: usize,
     changed: bool,
+    /// Numbers done with since progress was last taken.
+    news: Vec<u64>,
 }
 
 impl Window {
@@ -155,6 +157,7 @@ impl Window {
 
     /// Takes the next number for a message that will never be sent. Call only with room.
     pub fn skip(&mut self) {
+        self.news.push(self.next_number());
         self.resumed += 1;
         self.push(Stage::Done, false);
         self.done += 1;
@@ -223,19 +226,12 @@ impl Window {
         true
     }
 
-    /// What has been acknowledged, if anything has since the last time.
+    /// What has been acknowledged since the last time, if anything has.
     pub fn take_progress(&mut self) -> Option<Acknowledged> {
-        std::mem::take(&mut self.changed).then(|| self.acknowledged())
-    }
-
-    fn acknowledged(&self) -> Acknowledged {
-        let done = |(_, flight): &(u64, &Flight)| matches!(flight.stage, Stage::Done);
-        let beyond = if self.done == 0 {
-            Vec::new()
-        } else {
-            (self.base..).zip(&self.flights).filter(done).map(|(number, _)| number).collect()
-        };
-        Acknowledged { below: self.base, beyond }
+        let mut beyond = std::mem::take(&mut self.news);
+        beyond.retain(|number| *number > self.base);
+        beyond.sort_unstable();
+        std::mem::take(&mut self.changed).then_some(Acknowledged { below: self.base, beyond })
     }
 
     /// Messages that are unacknowledged.
@@ -280,6 +276,9 @@ impl Window {
         flight.stage = Stage::Done;
         if std::mem::take(&mut flight.counted) {
             self.outstanding -= 1;
+        }
+        if at > 0 {
+            self.news.push(self.base + at as u64);
         }
         self.done += 1;
         self.advance();

@@ -50,6 +50,7 @@ pub const METRICS: &[Metric] = &[
         Count,
         "Connections closed unheard because there were too many, by `reason`",
     ),
+    metric(Gauge, "synap_mqtt_handshakes", Count, "Connections that have not sent a CONNECT yet"),
     metric(Gauge, "synap_mqtt_sessions", Count, "MQTT sessions, with or without a connection"),
     metric(Gauge, "synap_mqtt_subscriptions", Count, "Topic filters that sessions hold"),
     metric(Gauge, "synap_mqtt_retained_messages", Count, "Topics with a retained message"),

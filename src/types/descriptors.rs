@@ -13,6 +13,8 @@ pub struct Descriptors {
     limit: u64,
     mqtt_reserve: u64,
     http_reserve: u64,
+    /// So many in use are worth a warning: nine in ten, or what is left to MQTT.
+    many: u64,
     has_warned: AtomicBool,
 }
 
@@ -21,7 +23,9 @@ impl Descriptors {
     /// connections the last `http_reserve`.
     #[must_use]
     pub const fn new(limit: u64, mqtt_reserve: u64, http_reserve: u64) -> Self {
-        Self { limit, mqtt_reserve, http_reserve, has_warned: AtomicBool::new(false) }
+        let (most, left) = (limit / 10 * 9, limit.saturating_sub(mqtt_reserve));
+        let many = if most < left { most } else { left };
+        Self { limit, mqtt_reserve, http_reserve, many, has_warned: AtomicBool::new(false) }
     }
 
     /// How many connections of each of `ports` may be in their handshake, so that all of them
@@ -44,12 +48,12 @@ impl Descriptors {
 
     fn admit(&self, descriptor: i32, reserve: u64) -> bool {
         let in_use = u64::try_from(descriptor).unwrap_or(0).saturating_add(1);
-        if in_use > self.limit / 10 * 9 && !self.has_warned.swap(true, Ordering::Relaxed) {
+        if in_use >= self.many && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 in_use,
                 limit = self.limit,
-                "nine in ten file descriptors are in use: raise the limit (LimitNOFILE=, ulimit -n), or clients \
-                 will be turned away"
+                "nearly all file descriptors are in use: raise the limit (LimitNOFILE=, ulimit -n), or clients are \
+                 turned away"
             );
         }
         in_use <= self.limit.saturating_sub(reserve)

@@ -21,9 +21,6 @@ use crate::support::{
 };
 
 const LISTENERS: &str = r#"
-[mqtt]
-handshake_timeout = "500ms"
-
 [[listener]]
 bind = "127.0.0.1:0"
 proxy_protocol = true
@@ -79,7 +76,7 @@ async fn logged_peer(bridge: &Bridge, address: SocketAddr, header: &[u8]) -> (St
     let mut client = RawMqtt::on(stream, Version::V5);
     client.send(&packet(0xc0, &[])).await;
     assert!(client.read().await.is_none());
-    let line = bridge.complaints().split_off(before).pop().unwrap();
+    let line = bridge.complaint(before, "refused a connection").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     (line["peer"].as_str().unwrap().to_owned(), local)
 }
@@ -143,36 +140,35 @@ async fn everything_comes_behind_the_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_no_right_header_is_let_go() {
-    let mut bridge = Setup::default().config(LISTENERS).start().await;
+    let config = format!("[mqtt]\nhandshake_timeout = \"500ms\"\n{LISTENERS}");
+    let mut bridge = Setup::default().config(&config).start().await;
     let mut bystander = bridge.client(Version::V5, "bystander").await;
     let endless = [b"PROXY UNKNOWN ", &[b'x'; 300][..]].concat();
     let long = binary(0x21, 0x11, &[0; 5000]);
     let connect = Connect::new(Version::V5, "direct").encode();
     let address = address(&bridge, "mqtt", 1);
-    {
-        for (what, bytes) in [
-            ("nothing", &b""[..]),
-            ("no header", &connect),
-            ("TLS instead", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"),
-            ("half a line", &LINE[..20]),
-            ("half a binary header", &with_tlvs()[..20]),
-            ("a line without end", &endless),
-            ("a header that is too long", &long),
-            ("a wrong address", b"PROXY TCP4 192.0.2.777 10.0.0.1 5000 1883\r\n"),
-            ("an unknown command", &binary(0x22, 0x11, &[0; 12])),
-            ("a body too short for its addresses", &binary(0x21, 0x21, &[0; 12])),
-            ("garbage", b"\r\n\r\n\0\r\nQUIX\n\x21\x11\0\x0c"),
-        ] {
-            let mut stream = behind(address, bytes).await;
-            let mut answer = Vec::new();
-            // Closing with bytes unread may come as a reset.
-            let _: io::Result<usize> = within(what, stream.read_to_end(&mut answer)).await;
-            assert_eq!(answer, b"", "{what}");
-            bystander.ping().await;
-        }
+    for (what, bytes) in [
+        ("nothing", &b""[..]),
+        ("no header", &connect),
+        ("TLS instead", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"),
+        ("half a line", &LINE[..20]),
+        ("half a binary header", &with_tlvs()[..20]),
+        ("a line without end", &endless),
+        ("a header that is too long", &long),
+        ("a wrong address", b"PROXY TCP4 192.0.2.777 10.0.0.1 5000 1883\r\n"),
+        ("an unknown command", &binary(0x22, 0x11, &[0; 12])),
+        ("a body too short for its addresses", &binary(0x21, 0x21, &[0; 12])),
+        ("garbage", b"\r\n\r\n\0\r\nQUIX\n\x21\x11\0\x0c"),
+    ] {
+        let mut stream = behind(address, bytes).await;
+        let mut answer = Vec::new();
+        // Closing with bytes unread may come as a reset.
+        let _: io::Result<usize> = within(what, stream.read_to_end(&mut answer)).await;
+        assert_eq!(answer, b"", "{what}");
+        bystander.ping().await;
     }
+    bridge.complaint(0, "there is no PROXY protocol header").await;
     let complaints = bridge.complaints();
-    assert!(complaints.iter().any(|line| line.contains("there is no PROXY protocol header")), "{complaints:#?}");
     assert!(
         complaints.iter().all(|line| line.contains("PROXY protocol header") && line.contains("peer")),
         "{complaints:#?}"

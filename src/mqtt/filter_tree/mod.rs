@@ -8,7 +8,7 @@
 //! others a walk follows the topic's levels, taking each as itself and as `+`, for as long as
 //! `prefixes` knows the path. Filters without wildcards, the most frequent kind, need no
 //! prefixes: one entry, no nodes. A filter's text is shared with whoever else holds the
-//! [`TopicFilter`]. Figures and alternatives: docs/decisions/0005-filter-tree.md.
+//! [`TopicFilter`]. Figures and alternatives: docs/decisions/0006-filter-tree.md.
 //!
 //! Owned by `routing::Routing`, under its lock. Invariants: an entry has a value at
 //! least; an entry's filter has wildcards ⇔ it is counted under each of its proper prefixes.

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Handshakes {
     maximum: usize,
     waiting: Arc<Mutex<Queue>>,
+    /// Of all listeners.
+    depth: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -28,13 +31,13 @@ struct Queue {
 pub struct Handshake {
     number: u64,
     pushed_out: CancellationToken,
-    waiting: Arc<Mutex<Queue>>,
+    all: Handshakes,
 }
 
 impl Handshakes {
     /// At most `maximum`, which is 1 at least.
     pub fn new(maximum: usize) -> Self {
-        Self { maximum, waiting: Arc::default() }
+        Self { maximum, waiting: Arc::default(), depth: gauge!("synap_mqtt_handshakes") }
     }
 
     /// Takes a connection in; whether the oldest had to make room for it.
@@ -50,7 +53,8 @@ impl Handshakes {
         if let Some((_, oldest)) = oldest {
             oldest.cancel();
         }
-        (Handshake { number, pushed_out, waiting: Arc::clone(&self.waiting) }, has_pushed)
+        self.depth.increment(1.0);
+        (Handshake { number, pushed_out, all: self.clone() }, has_pushed)
     }
 }
 
@@ -63,7 +67,8 @@ impl Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.waiting.lock().waiting.remove(&self.number);
+        self.all.waiting.lock().waiting.remove(&self.number);
+        self.all.depth.decrement(1.0);
     }
 }
 

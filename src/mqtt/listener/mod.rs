@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use handshakes::Handshake;
 
-use super::Broker;
+use super::{Broker, Profile};
 use crate::{
     types::{Descriptors, ListenAddress, Origin, Peer},
     websocket::{Policy, WebSocket},
@@ -58,6 +58,8 @@ pub struct ListenerOptions {
     pub proxy_protocol: bool,
     /// For MQTT over WebSocket: origins of web pages that may connect besides its own.
     pub websocket: Option<Vec<Origin>>,
+    /// What clients are allowed.
+    pub profile: Profile,
 }
 
 /// A bound address that clients connect to.
@@ -67,6 +69,7 @@ pub struct Listener {
     proxy_protocol: bool,
     websocket: Option<Arc<Policy>>,
     descriptors: Arc<Descriptors>,
+    profile: Profile,
 }
 
 enum Bound {
@@ -80,7 +83,7 @@ impl Listener {
     /// # Errors
     /// As the system says.
     pub async fn bind(options: ListenerOptions, descriptors: Arc<Descriptors>) -> io::Result<Self> {
-        let ListenerOptions { address, mode, tls, proxy_protocol, websocket } = options;
+        let ListenerOptions { address, mode, tls, proxy_protocol, websocket, profile } = options;
         // No page can make a browser send a PROXY protocol header, or open a socket file.
         let is_local = match &address {
             ListenAddress::Network(address) => address.ip().is_loopback() && !proxy_protocol,
@@ -94,7 +97,7 @@ impl Listener {
             }
         };
         let websocket = websocket.map(|allowed_origins| Arc::new(Policy { allowed_origins, is_local }));
-        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors })
+        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors, profile })
     }
 
     /// Where it listens; the port is the real one also where 0 was asked for.
@@ -121,7 +124,7 @@ impl Listener {
 
     /// Accepts until `stop` fires.
     pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
-        let door = Door::new(broker);
+        let door = Door::new(broker, self.profile);
         let closed = Occasionally::default();
         loop {
             let accepted = tokio::select! {
@@ -195,6 +198,7 @@ impl Listener {
 /// The way into the broker for the connections of one port.
 pub struct Door {
     broker: Arc<Broker>,
+    profile: Arc<Profile>,
     handshakes: Handshakes,
     pushed_out: Occasionally,
 }
@@ -202,9 +206,9 @@ pub struct Door {
 impl Door {
     /// A door without anyone in it.
     #[must_use]
-    pub fn new(broker: Arc<Broker>) -> Self {
+    pub fn new(broker: Arc<Broker>, profile: Profile) -> Self {
         let handshakes = Handshakes::new(broker.settings.maximum_handshakes);
-        Self { broker, handshakes, pushed_out: Occasionally::default() }
+        Self { broker, profile: Arc::new(profile), handshakes, pushed_out: Occasionally::default() }
     }
 
     /// Serves a connection whose WebSocket handshake someone else has done, in a task of its own.
@@ -230,13 +234,14 @@ impl Door {
         }
         let broker = Arc::clone(&self.broker);
         let deadline = Instant::now() + broker.settings.handshake_timeout;
-        Entrance { broker, peer, handshake, deadline }
+        Entrance { broker, profile: Arc::clone(&self.profile), peer, handshake, deadline }
     }
 }
 
 /// A connection on its way to its first byte of MQTT.
 struct Entrance {
     broker: Arc<Broker>,
+    profile: Arc<Profile>,
     peer: Peer,
     handshake: Handshake,
     deadline: Instant,
@@ -245,7 +250,7 @@ struct Entrance {
 impl Entrance {
     /// Not async itself: that would hold `stream` twice for all of the connection's life.
     fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = ()> {
-        self.broker.serve(stream, self.peer, self.handshake)
+        self.broker.serve(stream, self.peer, self.profile, self.handshake)
     }
 
     /// Takes a proxy's word for who the client is, where the listener asks for it.

@@ -51,11 +51,15 @@ pub struct Mailbox {
     bytes: u64,
     online: bool,
     dropped: u64,
+    /// As its client's listener says, if it had one in this life.
+    limits: Option<MailboxLimits>,
 }
 
 impl Mailbox {
-    /// Queues a message, unless it is best effort for an absent client or over a limit.
-    pub fn put(&mut self, entry: &Entry, record: Option<&Arc<OwnedRecord>>, limits: MailboxLimits) -> Put {
+    /// Queues a message, unless it is best effort for an absent client or over a limit: its own, or
+    /// `default`.
+    pub fn put(&mut self, entry: &Entry, record: Option<&Arc<OwnedRecord>>, default: MailboxLimits) -> Put {
+        let limits = self.limits.unwrap_or(default);
         let best_effort = entry.qos == Qos::AtMostOnce;
         if best_effort && !self.online {
             return Put::NotWanted;
@@ -122,7 +126,7 @@ impl Mailbox {
     }
 
     fn rewrite(&mut self, change: impl Fn(Entry) -> Option<Entry>) {
-        let mut kept = Self { online: self.online, dropped: self.dropped, ..Self::default() };
+        let mut kept = Self { online: self.online, dropped: self.dropped, limits: self.limits, ..Self::default() };
         while let Some(Delivery { entry, record }) = self.take(true) {
             if let Some(entry) = change(entry) {
                 kept.restore(&entry, record.as_ref());
@@ -134,6 +138,19 @@ impl Mailbox {
     /// Counts a message that the session was to get and does not.
     pub const fn count_dropped(&mut self, messages: u64) {
         self.dropped += messages;
+    }
+
+    /// Sets its own limits.
+    pub const fn set_limits(&mut self, limits: MailboxLimits) {
+        self.limits = Some(limits);
+    }
+
+    /// Whether a quarter of what may wait does not: time to open a queue that was full.
+    #[must_use]
+    pub fn has_room(&self, default: MailboxLimits) -> bool {
+        let limits = self.limits.unwrap_or(default);
+        let waiting = self.queue.len() - self.best_effort;
+        waiting <= limits.messages / 4 * 3 && self.bytes <= limits.bytes / 4 * 3
     }
 
     /// Whether a client is there.

@@ -223,6 +223,12 @@ impl Bridge {
         self.process.stderr.all().into_iter().filter(complains).collect()
     }
 
+    /// Waits for the first complaint behind the first `after` of them that contains `part`.
+    pub async fn complaint(&self, after: usize, part: &str) -> String {
+        let look = async || self.complaints().into_iter().skip(after).find(|line| line.contains(part));
+        eventually(&format!("a complaint of {part:?}"), look).await
+    }
+
     /// Ends it without warning, as a power cut would end the process.
     pub fn kill9(&mut self) {
         self.process.kill();

@@ -3,14 +3,21 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::eventually;
 
 /// The lines that one stream of a process has written so far.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+pub struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Whether there will be no more.
+    ended: Arc<AtomicBool>,
+}
 
 impl Lines {
     fn collect(stream: impl Read + Send + 'static) -> Self {
@@ -23,12 +30,18 @@ impl Lines {
                 kept.lock().push(String::from_utf8_lossy(&line).trim_end().to_owned());
                 line.clear();
             }
+            kept.ended.store(true, Ordering::Release);
         });
         lines
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap()
+        self.lines.lock().unwrap()
+    }
+
+    /// Whether all lines are here.
+    fn are_all(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// All lines so far.
@@ -106,7 +119,7 @@ impl Process {
         let what = format!("{} on its output of {}", what, self.name);
         eventually(&what, async || {
             // Asked before looking, so that the last lines of an ended process are still seen.
-            let ended = self.child.try_wait().unwrap();
+            let ended = self.child.try_wait().unwrap().filter(|_| self.stdout.are_all());
             let found = look(self);
             if let (None, Some(status)) = (&found, ended) {
                 panic!("{} ended with {status} before {what}\n{}", self.name, self.said());
@@ -126,6 +139,7 @@ impl Process {
     pub async fn success(mut self) -> Vec<String> {
         self.end_input();
         let status = self.status().await;
+        eventually("the last lines", async || self.stdout.are_all().then_some(())).await;
         assert!(status.success(), "{} ended with {status}\n{}", self.name, self.said());
         self.stdout.all()
     }

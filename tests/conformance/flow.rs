@@ -3,6 +3,7 @@
 use crate::support::{
     PEER, accepted,
     bridge::{Bridge, Setup},
+    persistent,
     properties::id,
     raw_mqtt::{Connect, PINGREQ, Publish, RawMqtt, Version, ack, kind, refusal, subscribe, unsubscribe},
     reason,
@@ -145,6 +146,28 @@ async fn v5_3_3_4_7_more_than_the_server_s_receive_maximum_ends_the_connection()
     client.send(&PINGREQ).await;
     client.expect(kind::PINGRESP).await;
     bridge.finish(PEER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_4_9_0_1_a_client_s_quota_is_new_with_each_connection() {
+    let bridge = Setup::default().config("[mqtt]\nreceive_maximum = 2").start().await;
+    let mut client = persistent(&bridge, Version::V5, "client").await;
+    for id in [1, 2] {
+        client.send(&Publish::new("t", "x", 2, id).encode(Version::V5)).await;
+        client.expect(kind::PUBREC).await;
+    }
+    drop(client);
+    // Section 4.9: a PUBREL that is sent again is no part of the new quota.
+    let mut client = persistent(&bridge, Version::V5, "client").await;
+    for id in [3, 4] {
+        client.send(&Publish::new("t", "x", 2, id).encode(Version::V5)).await;
+        assert_eq!(client.expect(kind::PUBREC).await.id(), id);
+    }
+    for id in 1..=4 {
+        client.send(&ack(kind::PUBREL, id)).await;
+        assert_eq!(client.expect(kind::PUBCOMP).await.reason(), 0);
+    }
+    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ mod encoding;
 mod errors;
 mod flow;
 mod identifier;
+mod listener;
 mod order;
 mod properties;
 mod publish;

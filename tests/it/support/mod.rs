@@ -6,45 +6,17 @@ pub mod chaos;
 pub mod clients;
 pub mod database;
 pub mod process;
+#[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
+pub mod properties;
+#[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
 pub mod raw_mqtt;
 pub mod raw_websocket;
 pub mod sse;
+mod waiting;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use tempfile::TempDir;
-
-/// How long a condition may take to come true. Only a test that fails waits this long.
-pub const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Between two looks at a condition that cannot announce itself.
-const POLL: Duration = Duration::from_millis(20);
-
-/// Asks until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    within(what, wait).await
-}
-
-/// The future's value, or a panic that says what never came.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {} s in vain: {what}", DEADLINE.as_secs()),
-    }
-}
-
-/// A directory on the disk that the build is on: where fsync costs something.
-pub fn scratch() -> TempDir {
-    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
+pub use waiting::{eventually, scratch, within};
 
 /// A path below the package.
 pub fn in_package(path: &str) -> PathBuf {

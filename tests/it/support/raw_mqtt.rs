@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::within;
+use super::{properties::Properties, within};
 
 /// The protocol level in CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +21,21 @@ pub enum Version {
 
 /// Control packet types (MQTT 5.0 section 2.1.2).
 pub mod kind {
+    pub const CONNECT: u8 = 1;
     pub const CONNACK: u8 = 2;
     pub const PUBLISH: u8 = 3;
     pub const PUBACK: u8 = 4;
     pub const PUBREC: u8 = 5;
     pub const PUBREL: u8 = 6;
     pub const PUBCOMP: u8 = 7;
+    pub const SUBSCRIBE: u8 = 8;
     pub const SUBACK: u8 = 9;
+    pub const UNSUBSCRIBE: u8 = 10;
     pub const UNSUBACK: u8 = 11;
+    pub const PINGREQ: u8 = 12;
     pub const PINGRESP: u8 = 13;
     pub const DISCONNECT: u8 = 14;
+    pub const AUTH: u8 = 15;
 }
 
 /// What CONNECT says.
@@ -48,6 +53,12 @@ pub struct Connect {
     pub maximum_packet_size: Option<u32>,
     /// Topic, payload, QoS and retain.
     pub will: Option<(String, Vec<u8>, u8, bool)>,
+    /// Properties besides those above, as bytes; MQTT 5 only.
+    pub properties: Vec<u8>,
+    /// Properties of the will, as bytes; MQTT 5 only.
+    pub will_properties: Vec<u8>,
+    pub user_name: Option<String>,
+    pub password: Option<Vec<u8>>,
 }
 
 impl Connect {
@@ -62,6 +73,10 @@ impl Connect {
             receive_maximum: None,
             maximum_packet_size: None,
             will: None,
+            properties: Vec::new(),
+            will_properties: Vec::new(),
+            user_name: None,
+            password: None,
         }
     }
 
@@ -77,6 +92,7 @@ impl Connect {
         if let Some((_, _, qos, retain)) = &self.will {
             flags |= 0x04 | qos << 3 | u8::from(*retain) << 5;
         }
+        flags |= u8::from(self.user_name.is_some()) << 7 | u8::from(self.password.is_some()) << 6;
         let mut body = text("MQTT");
         body.extend([self.version as u8, flags]);
         body.extend(self.keep_alive.to_be_bytes());
@@ -91,18 +107,19 @@ impl Connect {
                 properties.push(0x27);
                 properties.extend(maximum.to_be_bytes());
             }
-            body.extend(variable(properties.len()));
-            body.extend(properties);
+            properties.extend(&self.properties);
+            body.extend(counted(&properties));
         }
         body.extend(text(&self.id));
         if let Some((topic, payload, _, _)) = &self.will {
             if v5 {
-                body.push(0);
+                body.extend(counted(&self.will_properties));
             }
             body.extend(text(topic));
-            body.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-            body.extend(payload);
+            body.extend(text(payload));
         }
+        body.extend(self.user_name.iter().flat_map(text));
+        body.extend(self.password.iter().flat_map(text));
         packet(0x10, &body)
     }
 }
@@ -117,12 +134,22 @@ pub struct Publish {
     pub dup: bool,
     /// 0 with QoS 0.
     pub id: u16,
+    /// As bytes; MQTT 5 only.
+    pub properties: Vec<u8>,
 }
 
 impl Publish {
     /// A message that is neither retained nor repeated.
     pub fn new(topic: &str, payload: impl Into<Vec<u8>>, qos: u8, id: u16) -> Self {
-        Self { topic: topic.to_owned(), payload: payload.into(), qos, retain: false, dup: false, id }
+        Self {
+            topic: topic.to_owned(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            dup: false,
+            id,
+            properties: Vec::new(),
+        }
     }
 
     /// The packet.
@@ -132,10 +159,15 @@ impl Publish {
             body.extend(self.id.to_be_bytes());
         }
         if version == Version::V5 {
-            body.push(0);
+            body.extend(counted(&self.properties));
         }
         body.extend(&self.payload);
         packet(0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain), &body)
+    }
+
+    /// Its properties, one by one.
+    pub fn properties(&self) -> Properties {
+        Properties::parse(&self.properties)
     }
 }
 
@@ -145,18 +177,41 @@ pub fn ack(kind: u8, id: u16) -> Vec<u8> {
     packet(kind << 4 | flags, &id.to_be_bytes())
 }
 
+/// PUBACK, PUBREC, PUBREL or PUBCOMP with a reason code, which only MQTT 5 has.
+pub fn refusal(kind: u8, id: u16, reason: u8) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    packet(ack(kind, id)[0], &[high, low, reason])
+}
+
 /// SUBSCRIBE to one filter.
 pub fn subscribe(version: Version, id: u16, filter: &str, options: u8) -> Vec<u8> {
-    let mut body = with_properties(version, id);
-    body.extend(text(filter));
-    body.push(options);
+    subscribe_all(version, id, &[], [(filter, options)])
+}
+
+/// SUBSCRIBE with properties, which only MQTT 5 has, to any number of filters with their options.
+pub fn subscribe_all<F: AsRef<[u8]>>(
+    version: Version,
+    id: u16,
+    properties: &[u8],
+    filters: impl IntoIterator<Item = (F, u8)>,
+) -> Vec<u8> {
+    let mut body = with_properties(version, id, properties);
+    for (filter, options) in filters {
+        body.extend(text(filter));
+        body.push(options);
+    }
     packet(0x82, &body)
 }
 
 /// UNSUBSCRIBE from one filter.
 pub fn unsubscribe(version: Version, id: u16, filter: &str) -> Vec<u8> {
-    let mut body = with_properties(version, id);
-    body.extend(text(filter));
+    unsubscribe_all(version, id, [filter])
+}
+
+/// UNSUBSCRIBE from any number of filters.
+pub fn unsubscribe_all<F: AsRef<[u8]>>(version: Version, id: u16, filters: impl IntoIterator<Item = F>) -> Vec<u8> {
+    let mut body = with_properties(version, id, &[]);
+    body.extend(filters.into_iter().flat_map(text));
     packet(0xa2, &body)
 }
 
@@ -165,18 +220,23 @@ pub const PINGREQ: [u8; 2] = [0xc0, 0];
 /// DISCONNECT, a normal one.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
-fn with_properties(version: Version, id: u16) -> Vec<u8> {
+fn with_properties(version: Version, id: u16, properties: &[u8]) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     if version == Version::V5 {
-        body.push(0);
+        body.extend(counted(properties));
     }
     body
 }
 
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
-    bytes.extend(text.as_bytes());
-    bytes
+/// A string, or binary data, with its length in two bytes (MQTT 5.0 section 1.5.4).
+pub fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    [&u16::try_from(text.len()).unwrap().to_be_bytes(), text].concat()
+}
+
+/// Bytes with their length in front as a Variable Byte Integer.
+pub fn counted(bytes: &[u8]) -> Vec<u8> {
+    [&variable(bytes.len()), bytes].concat()
 }
 
 /// A Variable Byte Integer (MQTT 5.0 section 1.5.5).
@@ -214,6 +274,40 @@ impl Packet {
         self.first >> 4
     }
 
+    /// The first byte: type and flags.
+    pub fn first(&self) -> u8 {
+        self.first
+    }
+
+    /// What follows the fixed header.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Bytes on the wire, the fixed header included.
+    pub fn size(&self) -> usize {
+        1 + variable(self.body.len()).len() + self.body.len()
+    }
+
+    /// The properties of any packet of MQTT 5 but PUBLISH; none where they are left out.
+    pub fn properties(&self) -> Properties {
+        let start = match self.kind() {
+            kind::DISCONNECT | kind::AUTH => 1,
+            kind::CONNACK | kind::SUBACK | kind::UNSUBACK => 2,
+            kind::PUBLISH => return self.publish().properties(),
+            _ => 3,
+        };
+        Properties::parse(take_counted(self.body.get(start..).unwrap_or_default()).0)
+    }
+
+    /// All reason codes of a SUBACK or UNSUBACK.
+    pub fn reasons(&self) -> &[u8] {
+        match self.version {
+            Version::V4 => &self.body[2..],
+            Version::V5 => take_counted(&self.body[2..]).1,
+        }
+    }
+
     /// The packet identifier that an acknowledgement begins with.
     pub fn id(&self) -> u16 {
         u16::from_be_bytes([self.body[0], self.body[1]])
@@ -241,23 +335,29 @@ impl Packet {
         let qos = self.first >> 1 & 3;
         let end = 2 + usize::from(u16::from_be_bytes([self.body[0], self.body[1]]));
         let topic = String::from_utf8(self.body[2..end].to_vec()).unwrap();
-        let (id, mut start) = match qos {
+        let (id, start) = match qos {
             0 => (0, end),
             _ => (u16::from_be_bytes([self.body[end], self.body[end + 1]]), end + 2),
         };
-        if self.version == Version::V5 {
-            assert!(self.body[start] < 0x80, "more than 127 bytes of properties");
-            start += 1 + usize::from(self.body[start]);
-        }
+        let rest = &self.body[start..];
+        let (properties, payload) = if self.version == Version::V5 { take_counted(rest) } else { (&[][..], rest) };
         Publish {
             topic,
-            payload: self.body[start..].to_vec(),
+            payload: payload.to_vec(),
             qos,
             retain: self.first & 1 == 1,
             dup: self.first & 8 == 8,
             id,
+            properties: properties.to_vec(),
         }
     }
+}
+
+/// What stands behind a length in front, and what follows; nothing of nothing.
+fn take_counted(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let Some(last) = bytes.iter().position(|byte| byte & 0x80 == 0) else { return (&[], &[]) };
+    let length = bytes[..=last].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+    bytes[last + 1..].split_at(length)
 }
 
 /// What MQTT can be spoken on.
@@ -316,6 +416,7 @@ impl RawMqtt {
             length |= usize::from(byte & 0x7f) << shift;
             shift += 7;
             if byte < 0x80 {
+                assert!(byte > 0 || shift == 7, "a length longer than need be [MQTT-1.5.5-1]");
                 break;
             }
         }
@@ -329,6 +430,23 @@ impl RawMqtt {
         let packet = self.read().await.unwrap_or_else(|| panic!("closed instead of a packet of type {kind}"));
         assert_eq!(packet.kind(), kind, "{packet:?}");
         packet
+    }
+
+    /// The answer to a request, which must be of this kind. Messages may overtake it; they are
+    /// kept for [`RawMqtt::message`].
+    pub async fn answer(&mut self, kind: u8) -> Packet {
+        if let Some(place) = self.early.iter().position(|packet| packet.kind() == kind) {
+            return self.early.remove(place).unwrap();
+        }
+        loop {
+            let packet = self.read_from_wire().await;
+            let packet = packet.unwrap_or_else(|| panic!("closed instead of a packet of type {kind}"));
+            if packet.kind() == kind {
+                return packet;
+            }
+            assert_eq!(packet.kind(), kind::PUBLISH, "instead of a packet of type {kind}: {packet:?}");
+            self.early.push_back(packet);
+        }
     }
 
     /// Waits for the end of the connection. A DISCONNECT may come first, and its reason is
@@ -359,7 +477,7 @@ impl RawMqtt {
     /// Subscribes to one filter; returns the granted QoS or the reason code.
     pub async fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
         self.send(&subscribe(self.version, 1, filter, qos)).await;
-        self.expect(kind::SUBACK).await.reason()
+        self.answer(kind::SUBACK).await.reason()
     }
 
     /// Publishes with a handshake to its end, and expects success.
@@ -368,11 +486,11 @@ impl RawMqtt {
         self.send(&message.encode(self.version)).await;
         match qos {
             0 => {}
-            1 => assert_eq!(self.expect(kind::PUBACK).await.reason(), 0),
+            1 => assert_eq!(self.answer(kind::PUBACK).await.reason(), 0),
             _ => {
-                assert_eq!(self.expect(kind::PUBREC).await.reason(), 0);
+                assert_eq!(self.answer(kind::PUBREC).await.reason(), 0);
                 self.send(&ack(kind::PUBREL, 1)).await;
-                assert_eq!(self.expect(kind::PUBCOMP).await.reason(), 0);
+                assert_eq!(self.answer(kind::PUBCOMP).await.reason(), 0);
             }
         }
     }

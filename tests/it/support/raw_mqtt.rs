@@ -48,6 +48,8 @@ pub struct Connect {
     pub maximum_packet_size: Option<u32>,
     /// Topic, payload, QoS and retain.
     pub will: Option<(String, Vec<u8>, u8, bool)>,
+    /// Seconds that the will waits; MQTT 5 only.
+    pub will_delay: u32,
 }
 
 impl Connect {
@@ -62,6 +64,7 @@ impl Connect {
             receive_maximum: None,
             maximum_packet_size: None,
             will: None,
+            will_delay: 0,
         }
     }
 
@@ -97,7 +100,8 @@ impl Connect {
         body.extend(text(&self.id));
         if let Some((topic, payload, _, _)) = &self.will {
             if v5 {
-                body.push(0);
+                body.extend([5, 0x18]);
+                body.extend(self.will_delay.to_be_bytes());
             }
             body.extend(text(topic));
             body.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
@@ -151,6 +155,26 @@ pub fn subscribe(version: Version, id: u16, filter: &str, options: u8) -> Vec<u8
     body.extend(text(filter));
     body.push(options);
     packet(0x82, &body)
+}
+
+/// SUBSCRIBE to several filters with their options, all with one identifier, which MQTT 5 knows.
+pub fn subscribe_all(version: Version, id: u16, filters: &[(&str, u8)], identifier: u8) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    if version == Version::V5 {
+        body.extend(if identifier == 0 { vec![0] } else { vec![2, 0x0b, identifier] });
+    }
+    for (filter, options) in filters {
+        body.extend(text(filter));
+        body.push(*options);
+    }
+    packet(0x82, &body)
+}
+
+/// A normal DISCONNECT of MQTT 5 that changes the session's expiry.
+pub fn disconnect_with_expiry(seconds: u32) -> Vec<u8> {
+    let mut body = vec![0, 5, 0x11];
+    body.extend(seconds.to_be_bytes());
+    packet(0xe0, &body)
 }
 
 /// UNSUBSCRIBE from one filter.
@@ -235,6 +259,14 @@ impl Packet {
         self.body[0] & 1 == 1
     }
 
+    /// The properties of a PUBLISH of MQTT 5, as bytes.
+    pub fn publish_properties(&self) -> Vec<u8> {
+        let topic = 2 + usize::from(u16::from_be_bytes([self.body[0], self.body[1]]));
+        let start = topic + if self.first >> 1 & 3 > 0 { 2 } else { 0 };
+        assert!(self.body[start] < 0x80, "more than 127 bytes of properties");
+        self.body[start + 1..][..usize::from(self.body[start])].to_vec()
+    }
+
     /// The message, of a PUBLISH.
     pub fn publish(&self) -> Publish {
         assert_eq!(self.kind(), kind::PUBLISH, "{self:?}");
@@ -274,6 +306,11 @@ impl RawMqtt {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream: BufReader::new(stream), version, early: VecDeque::new() }
+    }
+
+    /// The version it speaks.
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// Sends bytes; an error says that the bridge is gone.

@@ -279,6 +279,15 @@ impl Ledger {
         }
     }
 
+    /// Every deadline is that of an account that there is.
+    #[cfg(test)]
+    pub fn deadlines_are_right(&self) -> bool {
+        let is_right = |(due, id): &(Micros, SessionId)| {
+            self.accounts.get(id).is_some_and(|account| account.deadline() == Some(*due))
+        };
+        self.deadlines.iter().all(is_right)
+    }
+
     /// Sessions whose will or end is due.
     #[must_use]
     pub fn due(&self, now: Micros) -> Vec<SessionId> {

@@ -372,6 +372,7 @@ impl World {
     async fn compare(&mut self) {
         self.settle().await;
         self.settle().await;
+        assert!(self.dispatch.ledger.deadlines_are_right(), "{}", self.log.join("\n"));
         let (mut replayed, last) = Dispatch::replay(broker(&self.journal), &self.store).unwrap();
         assert_eq!(last, self.applied);
         let (live, replayed) = (describe(&mut self.dispatch), describe(&mut replayed));

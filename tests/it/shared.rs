@@ -181,8 +181,6 @@ async fn qos_2_that_may_have_been_sent_stays_however_much_it_is() {
         for _ in 0..moved + 5 {
             *got.entry(number(&other.message().await)).or_default() += 1;
         }
-        sync(&mut other).await;
-        bridge.cut(cut).await;
         let mut stuck = back(&bridge, version, "stuck").await;
         for at in 0..MESSAGES - moved {
             let message = stuck.message().await;

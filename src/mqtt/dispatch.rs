@@ -353,7 +353,9 @@ impl Dispatch {
         let options = SubscriptionOptions::of(subscription, identifier);
         let since = self.best_effort_to.max(made_by);
         let Some(made) = self.routing.subscribe(subscription.filter, &session, options, made_by, since) else { return };
-        session.subscriptions.lock().insert(subscription.filter.into());
+        if self.replay.is_some() {
+            session.subscriptions.lock().insert(subscription.filter.into());
+        }
         // Also of a session that does not outlive its connection: what it has queued must come out the
         // same at a start, because others may get it.
         let stored = Some((options_byte(subscription), identifier));
@@ -396,10 +398,11 @@ impl Dispatch {
                 self.ledger.changes.set_group(filter, None);
             }
         }
-        if let Some(account) = self.ledger.get(id) {
+        let Some(account) = self.ledger.get(id) else { return };
+        if self.replay.is_some() {
             account.session.subscriptions.lock().remove(filter);
-            self.ledger.changes.set_subscription(id, filter, None);
         }
+        self.ledger.changes.set_subscription(id, filter, None);
     }
 
     /// A session is over: its subscriptions and messages go; its will, if it waits, is due.

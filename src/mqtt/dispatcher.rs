@@ -48,8 +48,11 @@ pub struct Dispatcher {
     /// Sessions whose will or end is on its way to the disk. Nobody else can own them meanwhile.
     coming_due: Vec<ComingDue>,
     /// Closed queues that are on their way to the disk.
-    closures: Option<(Arc<Batch>, Vec<(SessionId, Change<'static>)>)>,
+    closures: Option<(Arc<Batch>, Closing)>,
 }
+
+/// Queues that must be put on record as closed.
+type Closing = Vec<(SessionId, Change<'static>)>;
 
 struct ComingDue {
     id: SessionId,

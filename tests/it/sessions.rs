@@ -362,52 +362,59 @@ async fn a_clean_start_leaves_nothing_of_the_old_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_drops_the_newest_and_opens_again() {
-    const LIMITS: [(&str, usize); 2] = [("maximum_queued_messages = 10", 1), ("maximum_queued_bytes = 2000", 199)];
-    for (limit, size) in LIMITS {
-        for (version, cut) in CASES {
-            let mut bridge = Setup::default().config(&format!("[mqtt]\n{limit}")).start().await;
-            subscribed(&bridge, version, "away", "t", 1).await;
-            let payload = |n: usize| format!("{n:0size$}");
-            let dropped = async |bridge: &Bridge| bridge.metric("synap_mqtt_messages_dropped_total").await;
-            publish(&bridge, version, "t", (0..8).map(payload)).await;
-            bridge.cut(cut).await;
-            publish(&bridge, version, "t", (8..15).map(payload)).await;
-            eventually("drops", async || (dropped(&bridge).await == 5.0).then_some(())).await;
-            // That the queue is closed is on record behind the first drop, and in front of these.
-            publish(&bridge, version, "barrier", numbered(0..3)).await;
-            bridge.cut(cut).await;
-            publish(&bridge, version, "t", (15..18).map(payload)).await;
-            eventually("drops", async || (dropped(&bridge).await == 3.0).then_some(())).await;
-            let mut client = back(&bridge, version, "away").await;
-            let expected: Vec<_> = (0..10).map(payload).collect();
-            assert_eq!(texts(&mut client, 10).await, expected, "{version:?} {cut:?} {limit}");
-            sync(&mut client).await;
-            bridge.cut(cut).await;
-            let mut client = back(&bridge, version, "away").await;
-            // It opens in its own time; what comes before is dropped.
-            let mut probes = 0;
-            let mut publisher = bridge.client(version, "prober").await;
-            eventually("an open queue", async || {
-                probes += 1;
-                publisher.publish("t", payload(1000 + probes), 1).await;
-                (sync_reading(&mut client).await > 0).then_some(())
-            })
-            .await;
-            drop(client);
-            bridge.cut(cut).await;
-            publish(&bridge, version, "t", (50..55).map(payload)).await;
-            let mut client = back(&bridge, version, "away").await;
-            for n in 50..55 {
-                let mut message = text(&client.message().await);
-                while message.parse::<usize>().unwrap() > 1000 {
-                    message = text(&client.message().await);
-                }
-                assert_eq!(message, payload(n), "{version:?} {cut:?} {limit}");
+async fn a_queue_full_of_messages_drops_the_newest_and_opens_again() {
+    full_queue("maximum_queued_messages = 10", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_full_of_bytes_drops_the_newest_and_opens_again() {
+    full_queue("maximum_queued_bytes = 2000", 199).await;
+}
+
+/// With a limit that ten payloads of this size reach.
+async fn full_queue(limit: &str, size: usize) {
+    for (version, cut) in CASES {
+        let mut bridge = Setup::default().config(&format!("[mqtt]\n{limit}")).start().await;
+        subscribed(&bridge, version, "away", "t", 1).await;
+        let payload = |n: usize| format!("{n:0size$}");
+        let dropped = async |bridge: &Bridge| bridge.metric("synap_mqtt_messages_dropped_total").await;
+        publish(&bridge, version, "t", (0..8).map(payload)).await;
+        bridge.cut(cut).await;
+        publish(&bridge, version, "t", (8..15).map(payload)).await;
+        eventually("drops", async || (dropped(&bridge).await == 5.0).then_some(())).await;
+        // That the queue is closed is on record behind the first drop, and in front of these.
+        publish(&bridge, version, "barrier", numbered(0..3)).await;
+        bridge.cut(cut).await;
+        publish(&bridge, version, "t", (15..18).map(payload)).await;
+        eventually("drops", async || (dropped(&bridge).await == 3.0).then_some(())).await;
+        let mut client = back(&bridge, version, "away").await;
+        let expected: Vec<_> = (0..10).map(payload).collect();
+        assert_eq!(texts(&mut client, 10).await, expected, "{version:?} {cut:?} {limit}");
+        sync(&mut client).await;
+        bridge.cut(cut).await;
+        let mut client = back(&bridge, version, "away").await;
+        // It opens in its own time; what comes before is dropped.
+        let mut probes = 0;
+        let mut publisher = bridge.client(version, "prober").await;
+        eventually("an open queue", async || {
+            probes += 1;
+            publisher.publish("t", payload(1000 + probes), 1).await;
+            (sync_reading(&mut client).await > 0).then_some(())
+        })
+        .await;
+        drop(client);
+        bridge.cut(cut).await;
+        publish(&bridge, version, "t", (50..55).map(payload)).await;
+        let mut client = back(&bridge, version, "away").await;
+        for n in 50..55 {
+            let mut message = text(&client.message().await);
+            while message.parse::<usize>().unwrap() > 1000 {
+                message = text(&client.message().await);
             }
-            client.ping().await;
-            bridge.finish(&["the session's queue is full"]).await;
+            assert_eq!(message, payload(n), "{version:?} {cut:?} {limit}");
         }
+        client.ping().await;
+        bridge.finish(&["the session's queue is full"]).await;
     }
 }
 

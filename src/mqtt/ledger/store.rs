@@ -140,9 +140,12 @@ pub struct Stored {
 pub struct StoredSession {
     /// Its account.
     pub account: Account,
-    /// Filters with options and identifier.
-    pub subscriptions: Vec<(Box<str>, u8, u32)>,
+    /// Its subscriptions.
+    pub subscriptions: Vec<StoredSubscription>,
 }
+
+/// A filter with options and identifier.
+type StoredSubscription = (Box<str>, u8, u32);
 
 /// Reads everything; `revive` makes the living half of each session.
 ///
@@ -205,7 +208,7 @@ fn split_chunk_key(key: &[u8]) -> Option<(SessionId, u64)> {
     Some((id, u64::from_be_bytes(first.try_into().ok()?)))
 }
 
-fn decode_subscription(key: &[u8], value: &[u8]) -> Option<(SessionId, (Box<str>, u8, u32))> {
+fn decode_subscription(key: &[u8], value: &[u8]) -> Option<(SessionId, StoredSubscription)> {
     let (id, filter) = split_key(key)?;
     let (&options, mut rest) = value.split_first()?;
     let identifier = u32::try_from(read_varint(&mut rest)?).ok()?;

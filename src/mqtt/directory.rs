@@ -172,7 +172,7 @@ impl Broker {
             expires_at: recorded.and_then(|recorded| recorded.expires_at).filter(|_| presence.is_none()),
             subscriptions,
             filters,
-            queued_messages: mailbox.len(),
+            queued_messages: mailbox.waiting(),
             queued_bytes: mailbox.bytes(),
             in_flight: recorded.and_then(|recorded| recorded.in_flight),
             dropped: mailbox.dropped(),

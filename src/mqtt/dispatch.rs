@@ -163,23 +163,20 @@ impl Dispatch {
             return;
         }
         let ledger = &self.ledger;
-        let is_open = |id| ledger.get(id).is_some_and(|account| !account.closed);
-        let is_there = |id| is_open(id) && ledger.get(id).is_some_and(|account| account.connected);
+        // Full is what is on record as that: a start must give it to the same one.
+        let has_room = |id| ledger.get(id).is_some_and(|account| !account.full);
+        let is_there = |id| has_room(id) && ledger.get(id).is_some_and(|account| account.connected);
         // Where every queue is full, one of them counts it.
-        let target = group.next(is_there).or_else(|| group.next(is_open)).or_else(|| group.next(|_| true));
+        let target = group.next(is_there).or_else(|| group.next(has_room)).or_else(|| group.next(|_| true));
         let Some(target) = target else { return };
-        let (text, turn, any_open) = (group.text.clone(), group.turn, is_open(target.session.id));
+        let (text, turn) = (group.text.clone(), group.turn);
         self.ledger.changes.set_group(&text, Some((id, turn)));
-        // That one has turned out to be full. It is closed now, so this comes to an end.
-        if !self.deliver(&target, publication, Some(id)) && any_open {
-            self.deliver_to_group(id, publication);
-        }
+        self.deliver(&target, publication, Some(id));
     }
 
-    /// Whether there was room for it.
-    fn deliver(&mut self, target: &Target, publication: &Publication<'_>, group: Option<GroupId>) -> bool {
+    fn deliver(&mut self, target: &Target, publication: &Publication<'_>, group: Option<GroupId>) {
         if target.no_local && target.session.client_id.as_str() == publication.client_id {
-            return true;
+            return;
         }
         let entry = Entry {
             sequence: publication.sequence,
@@ -192,30 +189,24 @@ impl Dispatch {
             size: size(publication),
             identifiers: target.identifiers.clone(),
         };
-        self.enqueue(&target.session, &entry, None, publication.sequence)
+        self.enqueue(&target.session, &entry, None, publication.sequence);
     }
 
-    /// Queues a message that the record `at` has brought for a session; whether there was room for it.
-    fn enqueue(
-        &mut self,
-        session: &Arc<Session>,
-        entry: &Entry,
-        record: Option<&Arc<OwnedRecord>>,
-        at: Sequence,
-    ) -> bool {
+    /// Queues a message that the record `at` has brought for a session.
+    fn enqueue(&mut self, session: &Arc<Session>, entry: &Entry, record: Option<&Arc<OwnedRecord>>, at: Sequence) {
         if entry.qos == Qos::AtMostOnce || !session.tracked.load(Ordering::Relaxed) {
             let queued = self.replay.is_none() && self.post(session, entry, record) == Put::Queued;
             if queued && !session.tracked.load(Ordering::Relaxed) {
                 session.untracked.fetch_add(u64::from(entry.qos > Qos::AtMostOnce), Ordering::Relaxed);
             }
-            return true;
+            return;
         }
-        let Some(account) = self.ledger.change(session.id) else { return true };
+        let Some(account) = self.ledger.change(session.id) else { return };
         let count = account.count(at);
         if account.closed {
             session.mailbox.lock().count_dropped(1);
             self.broker.statistics.dropped.add(u64::from(self.replay.is_none()));
-            return false;
+            return;
         }
         let fits = match &self.replay {
             Some(closures) => closures.get(&(session.id, at)).is_none_or(|kept| count < *kept),
@@ -229,7 +220,6 @@ impl Dispatch {
                 self.closing.push((session.id, Change::Close { at: at.0, kept: count }));
             }
         }
-        fits
     }
 
     /// Puts a message into a living session's mailbox.
@@ -237,7 +227,7 @@ impl Dispatch {
         let mut mailbox = session.mailbox.lock();
         let put = mailbox.put(entry, record, self.broker.settings.profile.mailbox);
         let first_drop = put == Put::Full && mailbox.dropped() == 1;
-        let (messages, bytes) = (mailbox.len(), mailbox.bytes());
+        let (messages, bytes) = (mailbox.waiting(), mailbox.bytes());
         drop(mailbox);
         if matches!(put, Put::Shed | Put::Full) {
             self.broker.statistics.dropped.add(1);
@@ -326,8 +316,12 @@ impl Dispatch {
                     account.queue.receive(number);
                 }
             }
-            // Known before, live and at a start.
-            Change::Close { .. } => {}
+            // That it is closed is known before, live and at a start.
+            Change::Close { .. } => {
+                if let Some(account) = self.ledger.change(id) {
+                    account.full = account.closed;
+                }
+            }
             Change::Open => self.ledger.set_closed(id, false),
         }
         if let Some(session) = self.broker.sessions.find(id) {
@@ -363,7 +357,9 @@ impl Dispatch {
         let options = SubscriptionOptions::of(subscription, identifier);
         let since = self.best_effort_to.max(made_by);
         let Some(made) = self.routing.subscribe(subscription.filter, &session, options, made_by, since) else { return };
-        session.subscriptions.lock().insert(subscription.filter.into());
+        if self.replay.is_some() {
+            session.subscriptions.lock().insert(subscription.filter.into());
+        }
         // Also of a session that does not outlive its connection: what it has queued must come out the
         // same at a start, because others may get it.
         let stored = Some((options_byte(subscription), identifier));
@@ -411,10 +407,11 @@ impl Dispatch {
                 self.ledger.changes.set_group(filter, None);
             }
         }
-        if let Some(account) = self.ledger.get(id) {
+        let Some(account) = self.ledger.get(id) else { return };
+        if self.replay.is_some() {
             account.session.subscriptions.lock().remove(filter);
-            self.ledger.changes.set_subscription(id, filter, None);
         }
+        self.ledger.changes.set_subscription(id, filter, None);
     }
 
     /// A session is over: its subscriptions and messages go; its will, if it waits, is due.

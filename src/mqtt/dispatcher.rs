@@ -21,12 +21,12 @@ use super::{
     directory::Question,
     dispatch::{Dispatch, Pass},
     ledger::{change::Change, store::Changes},
-    session::SessionId,
+    session::{OwnedSession, SessionId},
 };
 use crate::{
     journal::{
-        AppendError, BatchBuilder, Clock, Cursor, ReadError, Reader, Slice, StateError, StateStore, Step, SystemClock,
-        Watermark,
+        AppendError, Batch, BatchBuilder, Clock, Cursor, Outcome, ReadError, Reader, Slice, StateError, StateStore,
+        Step, SystemClock, Watermark,
     },
     types::{Micros, Sequence},
 };
@@ -47,6 +47,20 @@ pub struct Dispatcher {
     needed: Cursor,
     questions: mpsc::Receiver<Question>,
     writing: Option<Writing>,
+    /// Sessions whose will or end is on its way to the disk. Nobody else can own them meanwhile.
+    coming_due: Vec<ComingDue>,
+    /// Closed queues that are on their way to the disk.
+    closures: Option<(Arc<Batch>, Closing)>,
+}
+
+/// Queues that must be put on record as closed.
+type Closing = Vec<(SessionId, Change<'static>)>;
+
+struct ComingDue {
+    id: SessionId,
+    batch: Arc<Batch>,
+    owned: Option<OwnedSession>,
+    expired: bool,
 }
 
 /// A checkpoint on its way to the disk.
@@ -66,7 +80,16 @@ impl Dispatcher {
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
         let questions = broker.directory.open();
-        let mut dispatcher = Self { dispatch, store, checkpoint, needed, questions, writing: None };
+        let mut dispatcher = Self {
+            dispatch,
+            store,
+            checkpoint,
+            needed,
+            questions,
+            writing: None,
+            coming_due: Vec::new(),
+            closures: None,
+        };
         dispatcher.set_needed(replayed);
         dispatcher.dispatch.wake();
         Ok(dispatcher)
@@ -93,6 +116,8 @@ impl Dispatcher {
             if let Ok(question) = self.questions.try_recv() {
                 self.dispatch.answer(question);
             }
+            self.settle_due();
+            self.record_closures().await;
             if busy {
                 // Those it has woken must get their turn, or their mailboxes overflow.
                 tokio::task::yield_now().await;
@@ -152,7 +177,6 @@ impl Dispatcher {
         for id in self.dispatch.ledger.due(now) {
             self.come_due(id, now).await;
         }
-        self.record_closures().await;
         self.open_queues().await;
         self.dispatch.publish_system();
     }
@@ -176,11 +200,25 @@ impl Dispatcher {
         }
         let expired = account.expires_at().is_some_and(|end| end <= now);
         if expired {
-            Change::End.record(id, false, &mut batch);
+            // A client that comes meanwhile waits for it.
+            Change::End.record(id, true, &mut batch);
         }
-        // Once only: what was appended will be applied. What was not is tried again.
-        if !batch.is_empty() && self.append(batch).await {
+        if !batch.is_empty()
+            && let Some(batch) = self.append(batch).await
+        {
             self.dispatch.ledger.forget_deadline(id);
+            self.coming_due.push(ComingDue { id, batch, owned, expired });
+        }
+    }
+
+    /// Lets go of sessions whose will or end is on record. What was refused is tried again.
+    fn settle_due(&mut self) {
+        let settled = self.coming_due.extract_if(.., |due| due.batch.outcome() != Outcome::Pending);
+        for ComingDue { id, batch, owned, expired } in settled {
+            if batch.outcome() == Outcome::Refused {
+                self.dispatch.ledger.set_deadline(id);
+                continue;
+            }
             self.dispatch.broker.statistics.expired.add(u64::from(expired));
             if let Some(mut owned) = owned.filter(|_| expired) {
                 self.dispatch.broker.sessions.end(&mut owned);
@@ -190,14 +228,21 @@ impl Dispatcher {
 
     /// Puts on record that queues are closed: at the next start, the same messages do not fit.
     async fn record_closures(&mut self) {
-        let closing = std::mem::take(&mut self.dispatch.closing);
-        if closing.is_empty() {
+        match self.closures.take() {
+            Some((batch, closures)) if batch.outcome() == Outcome::Pending => {
+                self.closures = Some((batch, closures));
+                return;
+            }
+            Some((batch, closures)) if batch.outcome() == Outcome::Refused => self.dispatch.closing.extend(closures),
+            _ => {}
+        }
+        if self.dispatch.closing.is_empty() {
             return;
         }
         let mut batch = BatchBuilder::default();
-        closing.iter().for_each(|(id, change)| change.record(*id, true, &mut batch));
-        if !self.append(batch).await {
-            self.dispatch.closing = closing;
+        self.dispatch.closing.iter().for_each(|(id, change)| change.record(*id, true, &mut batch));
+        if let Some(batch) = self.append(batch).await {
+            self.closures = Some((batch, std::mem::take(&mut self.dispatch.closing)));
         }
     }
 
@@ -208,7 +253,9 @@ impl Dispatcher {
             let account = self.dispatch.ledger.get(*id);
             account.is_some_and(|account| account.session.mailbox.lock().has_room(limits))
         };
-        let is_recorded = |id: &SessionId| !self.dispatch.closing.iter().any(|(closing, _)| closing == id);
+        // A start that finds it open and does not know that it was closed numbers what was dropped.
+        let closing = || self.dispatch.closing.iter().chain(self.closures.iter().flat_map(|(_, closures)| closures));
+        let is_recorded = |id: &SessionId| !closing().any(|(closing, _)| closing == id);
         let open: Vec<_> = self.dispatch.ledger.closed().filter(is_recorded).filter(has_room).collect();
         let mut batch = BatchBuilder::default();
         open.into_iter().for_each(|id| Change::Open.record(id, false, &mut batch));
@@ -217,13 +264,13 @@ impl Dispatcher {
         }
     }
 
-    async fn append(&self, batch: BatchBuilder) -> bool {
+    async fn append(&self, batch: BatchBuilder) -> Option<Arc<Batch>> {
         match self.dispatch.broker.journal.append(batch, None).await {
-            Ok(_) => true,
-            Err(AppendError::Full | AppendError::Closed) => false,
+            Ok(batch) => Some(batch),
+            Err(AppendError::Full | AppendError::Closed) => None,
             Err(error) => {
                 tracing::debug!(%error, "cannot record a change of a session");
-                false
+                None
             }
         }
     }

@@ -165,7 +165,7 @@ impl Broker {
         let sessions = self.sessions.all();
         let queued = sessions.iter().map(|session| {
             let mailbox = session.mailbox.lock();
-            (mailbox.len() as u64, mailbox.bytes())
+            (mailbox.waiting() as u64, mailbox.bytes())
         });
         let (queued, queued_bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Census {

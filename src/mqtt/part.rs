@@ -1,49 +1,129 @@
 //! The end of a connection: what is put on record of it, and what becomes of its session.
+//!
+//! A kept session is owned until that is appended, so that a client that comes back comes behind it. What
+//! the journal has refused is tried again until there is room, or until a client that is back makes it
+//! pointless; at a start, whoever was connected is not any more.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Broker, ledger::change::Change, session::OwnedSession, will::Will};
-use crate::journal::{AppendError, BatchBuilder};
+use super::{
+    Broker,
+    ledger::change::Change,
+    session::{OwnedSession, Session},
+    will::Will,
+};
+use crate::{
+    journal::{AppendError, Batch, BatchBuilder, Outcome},
+    types::Signal,
+};
 
 /// Pause before the end of a connection is put on record again, where there was no room for it.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What is to be put on record.
+struct Parting {
+    session: Arc<Session>,
+    expiry: u32,
+    /// The will, where it is published now.
+    due: Option<Will>,
+    end: Change<'static>,
+    will_pending: bool,
+}
+
+/// An append, and what rings when its outcome is known. Not the session's signal: its next connection
+/// waits for that one.
+type Appended = (Arc<Batch>, Arc<Signal>);
+
 impl Broker {
     /// Lets go of a session whose connection has ended: publishes its will now, or leaves it to the
-    /// dispatcher, and ends it if it does not outlive its connection.
-    pub(super) async fn part(&self, mut owned: OwnedSession, will: Option<Will>) {
+    /// dispatcher, and ends it if it does not outlive its connection. Returns once that is appended.
+    pub(super) async fn part(self: &Arc<Self>, owned: OwnedSession, will: Option<Will>) {
         let expiry = owned.state.expiry;
         // Due when its delay is over or the session ends, whichever is first.
-        let now = |will: &Will| expiry == 0 || will.delay.is_zero() || self.is_stopping();
-        let (due, pending) = match will {
-            Some(will) if now(&will) => (Some(will), false),
+        let is_due = |will: &Will| expiry == 0 || will.delay.is_zero();
+        let (due, will_pending) = match will {
+            Some(will) if is_due(&will) => (Some(will), false),
             other => (None, other.is_some()),
         };
         let sent = owned.session.on_record(owned.state.window.next_number());
-        let end = Change::Disconnect { expiry, will_pending: pending, sent };
-        let mut wanted = true;
-        while wanted {
-            let mut batch = BatchBuilder::default();
-            if let Some(will) = &due {
-                let guaranteed = (self.guarantees)(&will.topic);
-                will.publish(owned.session.id, owned.session.client_id.as_str(), guaranteed, &mut batch);
+        let end = Change::Disconnect { expiry, will_pending, sent };
+        let parting = Parting { session: Arc::clone(&owned.session), expiry, due, end, will_pending };
+        let mut owned = Some(owned);
+        match self.append_end(&parting, &mut owned).await {
+            Ok(appended) => drop(self.connections.spawn(Arc::clone(self).insist(parting, owned, appended))),
+            Err(error) => {
+                tracing::debug!(client.id = %parting.session.client_id, %error, "the end of a connection is not on record");
             }
-            end.record(owned.session.id, pending, &mut batch);
-            wanted = match self.journal.append(batch, None).await {
-                Ok(_) => false,
-                Err(AppendError::Full) => {
-                    // A client that is back supersedes it.
-                    tokio::time::sleep(RETRY).await;
-                    !owned.is_claimed() && !self.is_stopping()
-                }
-                Err(error) => {
-                    tracing::debug!(client.id = %owned.session.client_id, %error, "the end of a connection is not on record");
-                    false
-                }
-            };
         }
-        if expiry == 0 {
-            self.sessions.end(&mut owned);
+    }
+
+    /// Sees to it that the end of a connection is on record.
+    async fn insist(self: Arc<Self>, parting: Parting, mut owned: Option<OwnedSession>, first: Option<Appended>) {
+        let mut last = first;
+        loop {
+            if let Some((batch, signal)) = last
+                && outcome(&batch, &signal).await != Outcome::Refused
+            {
+                return;
+            }
+            if parting.expiry > 0 {
+                // A client that is back supersedes it.
+                owned = match owned {
+                    Some(owned) => Some(owned).filter(|owned| !owned.is_claimed()),
+                    None => parting.session.own_abandoned(),
+                };
+                if owned.is_none() {
+                    return;
+                }
+            }
+            if self.is_stopping() {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+            match self.append_end(&parting, &mut owned).await {
+                Ok(appended) => last = appended,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets go of the session once its end is appended, or, where it is over anyway, at the latest now.
+    /// None where there is no room.
+    async fn append_end(
+        &self,
+        parting: &Parting,
+        owned: &mut Option<OwnedSession>,
+    ) -> Result<Option<Appended>, AppendError> {
+        let session = &parting.session;
+        let mut batch = BatchBuilder::default();
+        if let Some(will) = &parting.due {
+            let guaranteed = (self.guarantees)(&will.topic);
+            will.publish(session.id, session.client_id.as_str(), guaranteed, &mut batch);
+        }
+        parting.end.record(session.id, parting.will_pending, &mut batch);
+        let signal = Arc::<Signal>::default();
+        let appended = self.journal.append(batch, Some(&signal)).await;
+        if parting.expiry == 0
+            && let Some(owned) = owned
+        {
+            self.sessions.end(owned);
+        }
+        match appended {
+            Ok(batch) => {
+                *owned = None;
+                Ok(Some((batch, signal)))
+            }
+            Err(AppendError::Full) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn outcome(batch: &Batch, signal: &Signal) -> Outcome {
+    loop {
+        match batch.outcome() {
+            Outcome::Pending => signal.wait().await,
+            settled => return settled,
         }
     }
 }

@@ -223,7 +223,7 @@ impl Dispatch {
         };
         for (_, account) in self.ledger.iter().filter(|(_, account)| !account.ended) {
             let mailbox = account.session.mailbox.lock();
-            stock.queued += mailbox.len() as u64;
+            stock.queued += mailbox.waiting() as u64;
             stock.queued_bytes += mailbox.bytes();
             stock.in_flight += in_flight(account, &mailbox).unwrap_or(0);
         }

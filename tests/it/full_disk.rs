@@ -14,7 +14,7 @@ use crate::support::{
     chaos::ChaosProxy,
     database::Database,
     eventually,
-    raw_mqtt::{Publish, RawMqtt, Version, kind},
+    raw_mqtt::{Connect, Publish, RawMqtt, Version, kind},
     scratch,
 };
 
@@ -174,6 +174,59 @@ async fn a_full_disk_refuses_and_recovers() {
     expect_service(&mut client, &mut numbers).await;
     let events = bridge.events("full/#").await;
     numbers.check(events.iter().map(|event| event["data"]["number"].as_u64().unwrap()));
+    bridge.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_and_sessions_that_end_while_the_disk_is_full_end_once_there_is_room() {
+    let directory = scratch();
+    let disk = SmallDisk::create(directory.path(), 64 << 20);
+    let setup = Setup::default().config("[journal]\nsegment_bytes = \"4MiB\"").through(disk.prefix());
+    let mut bridge = setup.data_dir(disk.mount_point.join("data")).start().await;
+    let version = Version::V5;
+    let mut observer = bridge.raw(version).await;
+    observer.connect_as(&Connect::persistent(version, "observer")).await;
+    observer.subscribe("will/#", 1).await;
+    let will = |id: &str| Some((format!("will/{id}"), id.as_bytes().to_vec(), 1, false));
+    let mut gone = bridge.raw(version).await;
+    gone.connect_as(&Connect { will: will("gone"), ..Connect::new(version, "gone") }).await;
+    let mut expired = bridge.raw(version).await;
+    let short =
+        Connect { session_expiry: 1, will_delay: 60, will: will("expired"), ..Connect::persistent(version, "expired") };
+    expired.connect_as(&short).await;
+    for client in [&mut gone, &mut expired] {
+        client.subscribe("t", 1).await;
+        client.subscribe("$share/g/t", 1).await;
+    }
+    let mut numbers = Numbers::new();
+    let mut publisher = bridge.client(version, "publisher").await;
+    disk.fill(&bridge);
+    numbers.publish_until_refused(&mut publisher).await;
+    drop((gone, expired));
+    // Its time is over before there is room.
+    tokio::time::sleep(std::time::Duration::from_millis(1600)).await;
+    assert_eq!(numbers.publish(&mut publisher).await, QUOTA_EXCEEDED);
+    disk.free(&bridge);
+    let mut wills = Vec::new();
+    for _ in 0..2 {
+        wills.push(String::from_utf8(observer.message().await.payload).unwrap());
+    }
+    wills.sort();
+    assert_eq!(wills, ["expired", "gone"]);
+    expect_service(&mut publisher, &mut numbers).await;
+    // The observer and the publisher are left, and the observer's subscription.
+    let census = async |bridge: &Bridge| {
+        (bridge.metric("synap_mqtt_sessions").await, bridge.metric("synap_mqtt_subscriptions").await)
+    };
+    eventually("the end of the other sessions", async || (census(&bridge).await == (2.0, 1.0)).then_some(())).await;
+    observer.publish("sync", "", 1).await;
+    bridge.kill9();
+    bridge.restart().await;
+    bridge.ready().await;
+    assert_eq!(census(&bridge).await, (1.0, 1.0));
+    let mut observer = bridge.raw(version).await;
+    assert!(observer.connect_as(&Connect::persistent(version, "observer")).await);
+    observer.ping().await;
     bridge.terminate().await;
 }
 

@@ -56,6 +56,8 @@ pub struct Account {
     pub sent: u64,
     /// Whether the queue takes nothing more for now.
     pub closed: bool,
+    /// Whether that is on record, so that members of its groups who have room get their messages.
+    pub full: bool,
     /// Groups it is a member of.
     pub groups: Vec<GroupId>,
     /// Whether the queue is kept: the session outlives its connection, or others may get its messages.
@@ -83,6 +85,7 @@ impl Account {
             queue: Queue::default(),
             sent: 0,
             closed: false,
+            full: false,
             groups: Vec::new(),
             tracked: false,
             stored: false,
@@ -248,6 +251,7 @@ impl Ledger {
     pub fn set_closed(&mut self, id: SessionId, closed: bool) {
         let Some(account) = self.change(id) else { return };
         account.closed = closed;
+        account.full &= closed;
         if closed {
             self.closed.insert(id);
         } else {
@@ -273,6 +277,15 @@ impl Ledger {
         if let Some(due) = self.accounts.get(&id).and_then(Account::deadline) {
             self.deadlines.remove(&(due, id));
         }
+    }
+
+    /// Every deadline is that of an account that there is.
+    #[cfg(test)]
+    pub fn deadlines_are_right(&self) -> bool {
+        let is_right = |(due, id): &(Micros, SessionId)| {
+            self.accounts.get(id).is_some_and(|account| account.deadline() == Some(*due))
+        };
+        self.deadlines.iter().all(is_right)
     }
 
     /// Sessions whose will or end is due.

@@ -46,6 +46,7 @@ const ENDED: u8 = 1 << 2;
 const CLOSED: u8 = 1 << 3;
 const WILL: u8 = 1 << 4;
 const TRACKED: u8 = 1 << 5;
+const FULL: u8 = 1 << 6;
 
 type Random = foldhash::fast::RandomState;
 type Row = (&'static str, Vec<u8>);
@@ -221,6 +222,7 @@ fn encode_account(account: &Account) -> Vec<u8> {
             | flag(account.ended, ENDED)
             | flag(account.closed, CLOSED)
             | flag(account.tracked, TRACKED)
+            | flag(account.full, FULL)
             | flag(account.will.is_some(), WILL),
     ];
     write_bytes(&mut out, account.session.client_id.as_str().as_bytes());
@@ -286,6 +288,7 @@ fn decode_account(
         queue,
         sent,
         closed: flags & CLOSED != 0,
+        full: flags & FULL != 0,
         tracked,
         stored: true,
         ..Account::new(session)

@@ -182,12 +182,6 @@ impl Mailbox {
         self.queue.is_empty()
     }
 
-    /// Messages that wait.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.queue.len()
-    }
-
     /// Messages of QoS 1 and 2 that wait.
     #[must_use]
     pub const fn waiting(&self) -> usize {

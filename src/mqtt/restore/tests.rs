@@ -345,7 +345,7 @@ impl World {
         self.settle().await;
         let closed: Vec<_> = self.dispatch.ledger.closed().collect();
         for id in closed {
-            let has_room = |account: &Account| account.session.mailbox.lock().len() <= QUEUED / 2;
+            let has_room = |account: &Account| account.session.mailbox.lock().waiting() <= QUEUED / 2;
             if self.dispatch.ledger.get(id).is_some_and(has_room) {
                 self.change(id, Change::Open).await;
             }
@@ -381,6 +381,7 @@ impl World {
     async fn compare(&mut self) {
         self.settle().await;
         self.settle().await;
+        assert!(self.dispatch.ledger.deadlines_are_right(), "{}", self.log.join("\n"));
         let (mut replayed, last) = Dispatch::replay(broker(&self.journal), &self.store).unwrap();
         assert_eq!(last, self.applied);
         let (live, replayed) = (describe(&mut self.dispatch), describe(&mut replayed));
@@ -436,7 +437,7 @@ fn describe(dispatch: &mut Dispatch) -> String {
         filters.sort();
         writeln!(
             out,
-            "session {} {} expiry {} receive {} connected {} since {:?} will {:?} {} ended {} held {held:?} sent {} closed {} groups {:?} tracked {} filters {filters:?}",
+            "session {} {} expiry {} receive {} connected {} since {:?} will {:?} {} ended {} held {held:?} sent {} closed {} {} groups {:?} tracked {} filters {filters:?}",
             id.0,
             account.session.client_id,
             account.expiry,
@@ -448,6 +449,7 @@ fn describe(dispatch: &mut Dispatch) -> String {
             account.ended,
             account.sent,
             account.closed,
+            account.full,
             account.groups,
             account.tracked,
         )

@@ -110,6 +110,15 @@ impl Launch {
     }
 }
 
+/// How a bridge ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// As a power cut would end it.
+    Kill,
+    /// With SIGTERM.
+    Terminate,
+}
+
 /// Where a bridge listens, as it printed it.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
@@ -245,6 +254,16 @@ impl Bridge {
         self.process.terminate();
         let status = self.process.status().await;
         assert!(status.success(), "after SIGTERM: {status}\n{}", self.process.said());
+    }
+
+    /// Ends it in one of the two ways, and starts it again on the same data.
+    pub async fn cut(&mut self, how: Cut) {
+        match how {
+            Cut::Kill => self.kill9(),
+            Cut::Terminate => self.terminate().await,
+        }
+        self.restart().await;
+        self.ready().await;
     }
 
     /// The end of a test: SIGTERM, exit 0, and no warning or error in the log but those that

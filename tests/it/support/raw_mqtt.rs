@@ -59,6 +59,8 @@ pub struct Connect {
     pub will_properties: Vec<u8>,
     pub user_name: Option<String>,
     pub password: Option<Vec<u8>>,
+    /// Seconds that the will waits; MQTT 5 only.
+    pub will_delay: u32,
 }
 
 impl Connect {
@@ -77,6 +79,7 @@ impl Connect {
             will_properties: Vec::new(),
             user_name: None,
             password: None,
+            will_delay: 0,
         }
     }
 
@@ -113,7 +116,9 @@ impl Connect {
         body.extend(text(&self.id));
         if let Some((topic, payload, _, _)) = &self.will {
             if v5 {
-                body.extend(counted(&self.will_properties));
+                let delay = [&[0x18], self.will_delay.to_be_bytes().as_slice()].concat();
+                let delay = if self.will_delay > 0 { delay } else { Vec::new() };
+                body.extend(counted(&[delay.as_slice(), &self.will_properties].concat()));
             }
             body.extend(text(topic));
             body.extend(text(payload));
@@ -201,6 +206,18 @@ pub fn subscribe_all<F: AsRef<[u8]>>(
         body.push(options);
     }
     packet(0x82, &body)
+}
+
+/// The property of a SUBSCRIBE that gives its filters an identifier below 128, which MQTT 5 knows; 0 for none.
+pub fn identifier(identifier: u8) -> Vec<u8> {
+    if identifier == 0 { Vec::new() } else { vec![0x0b, identifier] }
+}
+
+/// A normal DISCONNECT of MQTT 5 that changes the session's expiry.
+pub fn disconnect_with_expiry(seconds: u32) -> Vec<u8> {
+    let mut body = vec![0, 5, 0x11];
+    body.extend(seconds.to_be_bytes());
+    packet(0xe0, &body)
 }
 
 /// UNSUBSCRIBE from one filter.
@@ -329,6 +346,14 @@ impl Packet {
         self.body[0] & 1 == 1
     }
 
+    /// The properties of a PUBLISH of MQTT 5, as bytes.
+    pub fn publish_properties(&self) -> Vec<u8> {
+        let topic = 2 + usize::from(u16::from_be_bytes([self.body[0], self.body[1]]));
+        let start = topic + if self.first >> 1 & 3 > 0 { 2 } else { 0 };
+        assert!(self.body[start] < 0x80, "more than 127 bytes of properties");
+        self.body[start + 1..][..usize::from(self.body[start])].to_vec()
+    }
+
     /// The message, of a PUBLISH.
     pub fn publish(&self) -> Publish {
         assert_eq!(self.kind(), kind::PUBLISH, "{self:?}");
@@ -384,6 +409,11 @@ impl RawMqtt {
     /// Goes on with a connection of any kind.
     pub fn on(stream: impl Stream + 'static, version: Version) -> Self {
         Self { stream: BufReader::new(Box::new(stream)), version, early: VecDeque::new() }
+    }
+
+    /// The version it speaks.
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// Sends bytes; an error says that the bridge is gone.

@@ -15,6 +15,7 @@ use super::{
     profile::Profile,
     receive::is_within_limits,
     session::OwnedSession,
+    system,
     will::Will,
 };
 use crate::{
@@ -137,6 +138,9 @@ impl Broker {
         }
         if connect.will.as_ref().is_some_and(|will| will.retain) && !profile.retain_available {
             return Err((ReasonCode::RetainNotSupported, "this listener retains nothing, and the will asks for it"));
+        }
+        if connect.will.as_ref().is_some_and(|will| will.topic.starts_with(system::PREFIX)) {
+            return Err((ReasonCode::NotAuthorized, "the will's topic is the broker's own"));
         }
         Ok(())
     }

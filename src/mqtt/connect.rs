@@ -16,6 +16,7 @@ use super::{
     receive::is_within_limits,
     session::OwnedSession,
     system,
+    traffic::Meter,
     will::Will,
 };
 use crate::{
@@ -66,6 +67,7 @@ impl Broker {
         let Some(read) = read else { return Err(End::PushedOut) };
         drop(handshake);
         let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
+        Meter::default().pass(&packet, &self.statistics.incoming);
         let frame = split(&packet, profile.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
             Ok(Packet::Connect(connect)) => connect,

@@ -21,6 +21,8 @@ pub enum Answer {
     Puback(u16),
     /// To a QoS 2 PUBLISH.
     Pubrec(u16),
+    /// To a PUBLISH that is not let in, for this reason: there is no record of it. 5.0 only.
+    Denied(PacketType, u16, ReasonCode),
     /// To a PUBREL.
     Pubcomp(u16),
     /// The next step after a PUBREC that the client has sent.
@@ -195,7 +197,8 @@ impl AnswerQueue {
             for answer in group.answers.list {
                 self.qos1 -= usize::from(answer.is_puback());
                 if accepted {
-                    settled.acknowledged += u64::from(answer.is_to_publish());
+                    let denied = matches!(answer, Answer::Denied(..));
+                    settled.acknowledged += u64::from(answer.is_to_publish() && !denied);
                     answer.accept(agreement.version, out);
                 } else {
                     settled.refused += u64::from(answer.is_to_publish());
@@ -241,7 +244,7 @@ impl Group {
             match answer {
                 Answer::Pubrec(packet_id) => refused(Unrecorded::Held(*packet_id, held_with)),
                 Answer::Pubrel(packet_id) => refused(Unrecorded::Receipt(*packet_id)),
-                Answer::Puback(_) | Answer::Pubcomp(_) | Answer::Applied { .. } => {}
+                Answer::Puback(_) | Answer::Denied(..) | Answer::Pubcomp(_) | Answer::Applied { .. } => {}
             }
         }
     }
@@ -258,17 +261,18 @@ pub struct Settled {
 
 impl Answer {
     const fn is_puback(&self) -> bool {
-        matches!(self, Self::Puback(_))
+        matches!(self, Self::Puback(_) | Self::Denied(..))
     }
 
     const fn is_to_publish(&self) -> bool {
-        matches!(self, Self::Puback(_) | Self::Pubrec(_))
+        matches!(self, Self::Puback(_) | Self::Pubrec(_) | Self::Denied(..))
     }
 
     fn accept(self, version: ProtocolVersion, out: &mut Vec<u8>) {
         match self {
             Self::Puback(id) => Ack::success(id).encode(PacketType::Puback, version, None, out),
             Self::Pubrec(id) => Ack::success(id).encode(PacketType::Pubrec, version, None, out),
+            Self::Denied(packet, packet_id, reason) => Ack { packet_id, reason }.encode(packet, version, None, out),
             Self::Pubcomp(id) => Ack::success(id).encode(PacketType::Pubcomp, version, None, out),
             Self::Pubrel(id) => Ack::success(id).encode(PacketType::Pubrel, version, None, out),
             Self::Applied { accepted, .. } => out.extend_from_slice(&accepted),
@@ -285,6 +289,9 @@ impl Answer {
             }
             (Self::Pubrec(packet_id), ProtocolVersion::V5) => {
                 Ack { packet_id, reason }.encode(PacketType::Pubrec, version, why, out);
+            }
+            (Self::Denied(packet, packet_id, reason), _) => {
+                Ack { packet_id, reason }.encode(packet, version, None, out)
             }
             (Self::Applied { refused, .. }, _) => out.extend_from_slice(&refused),
             _ => return Err(Unanswered::Full),

@@ -15,6 +15,8 @@ use super::{
     profile::Profile,
     receive::is_within_limits,
     session::OwnedSession,
+    system,
+    traffic::Meter,
     will::Will,
 };
 use crate::{
@@ -67,6 +69,7 @@ impl Broker {
         let Some(read) = read else { return Err(End::PushedOut) };
         drop(handshake);
         let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
+        Meter::default().pass(&packet, &self.statistics.incoming);
         let frame = split(&packet, profile.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
             Ok(Packet::Connect(connect)) => connect,
@@ -139,6 +142,9 @@ impl Broker {
         }
         if connect.will.as_ref().is_some_and(|will| will.retain) && !profile.retain_available {
             return Err((ReasonCode::RetainNotSupported, "this listener retains nothing, and the will asks for it"));
+        }
+        if connect.will.as_ref().is_some_and(|will| will.topic.starts_with(system::PREFIX)) {
+            return Err((ReasonCode::NotAuthorized, "the will's topic is the broker's own"));
         }
         Ok(())
     }

@@ -12,7 +12,10 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -142,6 +145,8 @@ pub struct Connection<S> {
     sent: usize,
     incoming: Meter,
     outgoing: Meter,
+    /// Messages sent and not acknowledged, for those who ask.
+    in_flight: Arc<AtomicU64>,
     /// What this read has brought for the journal, and the answers to it.
     pub(super) batch: BatchBuilder,
     pub(super) answers: Answers,
@@ -209,6 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             sent: 0,
             incoming: Meter::default(),
             outgoing: Meter::default(),
+            in_flight: Arc::default(),
             batch: BatchBuilder::default(),
             answers: Answers::default(),
             best_effort: 0,
@@ -256,7 +262,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn enter(&mut self) {
         let Agreement { version, silence, .. } = self.agreement;
-        let presence = Presence { peer: self.peer, version, silence, since: SystemClock.now() };
+        let presence = Presence {
+            peer: self.peer,
+            version,
+            silence,
+            since: SystemClock.now(),
+            in_flight: Arc::clone(&self.in_flight),
+        };
         self.broker.presences.enter(self.owned.session.id, presence);
         let mut mailbox = self.owned.session.mailbox.lock();
         mailbox.set_limits(self.profile.mailbox);
@@ -281,6 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.broken {
                 self.deliver().await?;
             }
+            self.in_flight.store(self.owned.state.window.in_flight() as u64, Ordering::Relaxed);
             if self.owned.is_claimed() {
                 return Err(End::TakenOver);
             }

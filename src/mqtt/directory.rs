@@ -6,7 +6,10 @@
 //! on the way of a message takes a lock for this. What comes out was true of each session at some moment
 //! while the answer was made. Where no dispatcher runs, there is no answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -160,21 +163,22 @@ impl Broker {
             filters.sort_unstable();
             filters
         });
+        let told = presence.as_ref().map(|presence| presence.in_flight.load(Ordering::Relaxed));
         let mailbox = session.mailbox.lock();
         SessionInfo {
             client_id: session.client_id.as_str().to_owned(),
             connected: presence.is_some(),
-            since: presence.map(|presence| presence.since).or(recorded.map(|recorded| recorded.since)),
-            peer: presence.map(|presence| presence.peer.to_string()),
-            protocol_version: presence.map(|presence| version_name(presence.version)),
-            keep_alive: presence.map(|presence| keep_alive(presence.silence)),
+            since: presence.as_ref().map(|presence| presence.since).or(recorded.map(|recorded| recorded.since)),
+            peer: presence.as_ref().map(|presence| presence.peer.to_string()),
+            protocol_version: presence.as_ref().map(|presence| version_name(presence.version)),
+            keep_alive: presence.as_ref().map(|presence| keep_alive(presence.silence)),
             session_expiry_interval: recorded.map(|recorded| recorded.expiry),
             expires_at: recorded.and_then(|recorded| recorded.expires_at).filter(|_| presence.is_none()),
             subscriptions,
             filters,
             queued_messages: mailbox.waiting(),
             queued_bytes: mailbox.bytes(),
-            in_flight: recorded.and_then(|recorded| recorded.in_flight),
+            in_flight: told.or(recorded.and_then(|recorded| recorded.in_flight)),
             dropped: mailbox.dropped(),
             // A session that is younger has had none before.
             dropped_since: self.started,

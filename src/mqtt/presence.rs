@@ -3,7 +3,10 @@
 //! Entered and left once a connection, by its own task, while it owns the session; nothing on the way of a
 //! message looks at it.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -12,7 +15,7 @@ use super::{codec::ProtocolVersion, session::SessionId};
 use crate::types::{Micros, Peer};
 
 /// A connection past CONNECT.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Presence {
     /// Where it comes from.
     pub peer: Peer,
@@ -22,6 +25,8 @@ pub struct Presence {
     pub silence: Option<Duration>,
     /// When it came.
     pub since: Micros,
+    /// Messages sent and not acknowledged: told by the connection, each turn.
+    pub in_flight: Arc<AtomicU64>,
 }
 
 /// Connections by session.
@@ -42,6 +47,6 @@ impl Presences {
     /// The connection of a session.
     #[must_use]
     pub fn get(&self, id: SessionId) -> Option<Presence> {
-        self.0.lock().get(&id).copied()
+        self.0.lock().get(&id).cloned()
     }
 }

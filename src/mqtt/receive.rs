@@ -9,6 +9,7 @@ use super::{
     connection::{Connection, Introduction},
     end::End,
     ledger::change::Change,
+    system,
     window::Receipt,
 };
 use crate::{
@@ -120,6 +121,9 @@ impl<S> Connection<S> {
             ));
         }
         self.broker.statistics.received.add(1);
+        if topic.starts_with(system::PREFIX) {
+            return self.deny(publish);
+        }
         let state = &mut *self.owned.state;
         let packet_id = publish.packet_id;
         match publish.qos {
@@ -163,6 +167,19 @@ impl<S> Connection<S> {
             return Err(End::Forbidden(ReasonCode::RetainNotSupported, "this listener retains nothing"));
         }
         Ok(())
+    }
+
+    /// Lets a message to a topic of the broker's own go nowhere, and says so where there are words for it.
+    fn deny(&mut self, publish: &Publish<'_>) -> Result<(), End> {
+        self.broker.statistics.reserved.add(1);
+        let (packet, plain) = match publish.qos {
+            Qos::AtMostOnce => return Ok(()),
+            Qos::AtLeastOnce => (PacketType::Puback, Answer::Puback(publish.packet_id)),
+            Qos::ExactlyOnce => (PacketType::Pubrec, Answer::Pubrec(publish.packet_id)),
+        };
+        let denied = Answer::Denied(packet, publish.packet_id, ReasonCode::NotAuthorized);
+        self.answers.push(if self.agreement.version == ProtocolVersion::V5 { denied } else { plain });
+        self.check_receive_maximum()
     }
 
     /// More unacknowledged publications than the bridge has said it takes are a protocol error

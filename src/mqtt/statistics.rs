@@ -47,7 +47,7 @@ pub struct Statistics {
     pub connected: Counter,
     /// Sockets accepted, also those whose TLS handshake came to nothing.
     pub sockets: Counter,
-    /// What clients have sent, from behind CONNECT on.
+    /// What clients have sent, once a CONNECT is whole.
     pub incoming: Traffic,
     /// What was sent to clients.
     pub outgoing: Traffic,

@@ -236,7 +236,6 @@ impl Window {
 
     /// Messages that are unacknowledged.
     #[must_use]
-    #[cfg(test)]
     pub fn in_flight(&self) -> usize {
         self.flights.len() - self.done
     }

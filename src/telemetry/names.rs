@@ -64,9 +64,9 @@ pub const METRICS: &[Metric] = &[
         Count,
         "Messages with the retain flag that were not retained because of the limits",
     ),
-    metric(Counter, "synap_mqtt_packets_received_total", Count, "MQTT packets received, from behind CONNECT on"),
+    metric(Counter, "synap_mqtt_packets_received_total", Count, "MQTT packets received"),
     metric(Counter, "synap_mqtt_packets_sent_total", Count, "MQTT packets sent"),
-    metric(Counter, "synap_mqtt_bytes_received_total", Bytes, "Bytes of MQTT received, from behind CONNECT on"),
+    metric(Counter, "synap_mqtt_bytes_received_total", Bytes, "Bytes of MQTT received"),
     metric(Counter, "synap_mqtt_bytes_sent_total", Bytes, "Bytes of MQTT sent"),
     metric(Counter, "synap_mqtt_messages_received_total", Count, "PUBLISH packets received from clients"),
     metric(

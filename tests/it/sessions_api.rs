@@ -64,6 +64,17 @@ async fn a_session_is_shown_as_it_comes_waits_and_returns() {
     })
     .await;
 
+    // A clean session's queue is not on record, but its connection knows what is in flight.
+    let mut clean = bridge.client(Version::V4, "clean").await;
+    clean.subscribe("clean", 1).await;
+    let mut publisher = bridge.client(Version::V4, "publisher").await;
+    publisher.publish("clean", "x", 1).await;
+    let id = clean.expect(kind::PUBLISH).await.publish().id;
+    session(&bridge, "clean", &json!({"inFlight": 1})).await;
+    clean.send(&ack(kind::PUBACK, id)).await;
+    session(&bridge, "clean", &json!({"inFlight": 0})).await;
+    drop((clean, publisher));
+
     // A crash takes the connection, not the session.
     bridge.kill9();
     bridge.restart().await;

@@ -7,7 +7,7 @@ use crate::support::{
     clients::mosquitto,
     eventually,
     process::Process,
-    raw_mqtt::{Connect, Version, kind, subscribe},
+    raw_mqtt::{Connect, Publish, Version, ack, kind, subscribe},
     sse::Sse,
 };
 
@@ -219,4 +219,38 @@ async fn an_interval_of_0_means_none() {
     publish(&bridge, "other", "x", &[]).await;
     assert_eq!(client.message().await.topic, "other");
     bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_cannot_publish_there() {
+    let bridge = bridge().await;
+    let mut watcher = bridge.client(Version::V5, "watcher").await;
+    watcher.subscribe("$SYS/fake", 1).await;
+    for (version, refusal) in [(Version::V4, 0), (Version::V5, 0x87)] {
+        let mut client = bridge.client(version, "liar").await;
+        client.send(&Publish::new("$SYS/fake", "x", 0, 0).encode(version)).await;
+        client.send(&Publish { retain: true, ..Publish::new("$SYS/fake", "x", 1, 1) }.encode(version)).await;
+        client.send(&Publish::new("a", "x", 1, 2).encode(version)).await;
+        client.send(&Publish::new("$SYS/fake", "x", 2, 3).encode(version)).await;
+        for (kind, id, reason) in [(kind::PUBACK, 1, refusal), (kind::PUBACK, 2, 0), (kind::PUBREC, 3, refusal)] {
+            let answer = client.read().await.unwrap();
+            assert_eq!((answer.kind(), answer.id(), answer.reason()), (kind, id, reason), "{version:?}, in order");
+        }
+        if version == Version::V4 {
+            client.send(&ack(kind::PUBREL, 3)).await;
+            assert_eq!(client.expect(kind::PUBCOMP).await.id(), 3);
+        }
+        let will = Some(("$SYS/fake".to_owned(), b"x".to_vec(), 0, true));
+        let mut heir = bridge.raw(version).await;
+        heir.send(&Connect { will, ..Connect::new(version, "heir") }.encode()).await;
+        let expected = if version == Version::V5 { 0x87 } else { 5 };
+        assert_eq!(heir.expect(kind::CONNACK).await.reason(), expected);
+    }
+    publish(&bridge, "$SYS/fake", "x", &[]).await;
+    watcher.subscribe("end", 1).await;
+    publish(&bridge, "end", "x", &[]).await;
+    assert_eq!(watcher.message().await.topic, "end");
+    assert!(bridge.events("$SYS/#").await.is_empty());
+    assert_eq!(bridge.metric("synap_mqtt_messages_dropped_total").await, 7.0);
+    bridge.finish(&["the will\'s topic is the broker\'s own"]).await;
 }

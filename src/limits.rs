@@ -77,6 +77,9 @@ pub const MAXIMUM_RETAINED_BYTES: u64 = 64 << 20;
 /// A fifth of a second at full speed: an entry takes a few bytes, the payload stays in the journal.
 pub const MAXIMUM_QUEUED_BEST_EFFORT: usize = 100_000;
 
+/// How often the `$SYS` topics follow what they tell: mosquitto's own default, which dashboards expect.
+pub const SYS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Filters that one session may hold; more are refused with 0x97 Quota exceeded.
 pub const MAXIMUM_SUBSCRIPTIONS: usize = 1_000;
 
@@ -156,6 +159,18 @@ pub const MAXIMUM_EVENTS_PAGE: u16 = 1000;
 
 /// JSON of one page of `GET /api/events` at which the page ends early, in bytes.
 pub const EVENTS_PAGE_BYTES: usize = 4 << 20;
+
+/// Sessions on one page of `GET /api/sessions`, unless asked otherwise.
+pub const SESSIONS_PAGE: u16 = 100;
+
+/// Sessions on one page of `GET /api/sessions` at most: each is asked for in the dispatcher's own time.
+pub const MAXIMUM_SESSIONS_PAGE: u16 = 1000;
+
+/// Bytes of filters at which a page of `GET /api/sessions` ends early: one session may have a MiB.
+pub const SESSIONS_PAGE_BYTES: usize = 4 << 20;
+
+/// Questions about sessions that wait for the dispatcher; whoever asks another waits.
+pub const SESSION_QUESTIONS: usize = 16;
 
 /// Journal records that one query of events examines: about a tenth of a second of one core.
 /// Beyond, the client gets what was found and a cursor.

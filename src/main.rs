@@ -12,7 +12,8 @@ use synap_mqtt::{
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match config::load(cli.config.as_deref(), std::env::vars_os()) {
+    let check_files = |settings: &Settings| cli.check_files(settings);
+    let settings = match config::load(cli.config.as_deref(), std::env::vars_os(), check_files) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");

@@ -54,6 +54,92 @@ fn a_wrong_configuration_exits_78_before_anything_is_made() {
     assert!(!text(&variable.stderr).contains("secret"));
 }
 
+/// Expects exit 78 and these problems from a start and from `check-config`, and that nothing
+/// was made.
+fn assert_refused(dir: &Path, config: &str, expected: &[&str]) {
+    fs::write(dir.join("pod.toml"), config).unwrap();
+    let before = names(dir);
+    for command in [&["check-config"][..], &[]] {
+        let output = synap_mqtt(dir, &[&["--config", "pod.toml"], command].concat(), &[]);
+        let lines: Vec<_> = text(&output.stderr).lines().collect();
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {lines:#?}");
+        assert_eq!(lines, expected, "{command:?}");
+    }
+    assert_eq!(names(dir), before);
+}
+
+#[test]
+fn files_that_the_configuration_names_are_looked_at_before_anything_opens() {
+    const CERT: &str = "expected a PEM file with the certificate, followed by its intermediates";
+    const KEY: &str = "expected a PEM file with the certificate's private key, not encrypted";
+    const CLIENT_CA: &str = "expected a PEM file with the certificates of the CAs whose clients are let in";
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["one", "other"] {
+        let made = synap_mqtt(dir.path(), &["certs", "server", "--name", name, "--out", "."], &[]);
+        assert!(made.status.success(), "{made:?}");
+    }
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::write(dir.path().join("empty.pem"), "no certificate\n").unwrap();
+
+    let missing = "[[listener]]\nbind = \"127.0.0.1:0\"\ntls = { cert = \"absent.pem\", key = \"folder\", client_ca = \"empty.pem\" }\n";
+    assert_refused(
+        dir.path(),
+        missing,
+        &[
+            &format!(
+                "pod.toml:3: `listener[0].tls.cert`: cannot read absent.pem: No such file or directory (os error 2); {CERT}"
+            ),
+            &format!("pod.toml:3: `listener[0].tls.key`: cannot read folder: Is a directory (os error 21); {KEY}"),
+            &format!(
+                "pod.toml:3: `listener[0].tls.client_ca`: empty.pem holds no certificate in PEM form; {CLIENT_CA}"
+            ),
+        ],
+    );
+    // Making certificates is what then helps.
+    assert!(
+        synap_mqtt(dir.path(), &["certs", "device", "--name", "pump-7", "--config", "pod.toml"], &[]).status.success()
+    );
+
+    let mixed = "[[listener]]\nbind = \"127.0.0.1:0\"\ntls.cert = \"one.pem\"\ntls.key = \"other.key\"\n\
+                 [timescale]\nurl = \"postgres://db/pod?sslrootcert=empty.pem&sslcert=one.pem&sslkey=absent.key\"\n";
+    assert_refused(
+        dir.path(),
+        mixed,
+        &[
+            &format!(
+                "pod.toml:4: `listener[0].tls.key`: the private key other.key is not the one of the certificate one.pem; {KEY}"
+            ),
+            "pod.toml:6: `timescale.url`: `sslrootcert`: empty.pem holds no certificate in PEM form; expected a PEM file with the \
+             certificates of the CAs that sign the database's",
+            &format!(
+                "pod.toml:6: `timescale.url`: `sslkey`: cannot read absent.key: No such file or directory (os error 2); {KEY}"
+            ),
+        ],
+    );
+    let mode = "[timescale]\nurl = \"postgres://db/pod?sslmode=verify_full\"\n";
+    let right = "`sslmode` must be disable, allow, prefer, require, verify-ca or verify-full";
+    assert_refused(dir.path(), mode, &[&format!("pod.toml:2: `timescale.url`: {right}")]);
+
+    let good = "[[listener]]\nbind = \"127.0.0.1:0\"\ntls = { cert = \"one.pem\", key = \"one.key\", client_ca = \"data/certs/ca.pem\" }\n\
+                [timescale]\nurl = \"postgres://db/pod?sslmode=verify-full&sslrootcert=data/certs/ca.pem\"\n";
+    fs::write(dir.path().join("pod.toml"), good).unwrap();
+    let output = synap_mqtt(dir.path(), &["check-config", "--config", "pod.toml"], &[]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_ca_that_a_first_start_makes_may_be_named_before_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        |client_ca: &str| format!("[[listener]]\nbind = \"127.0.0.1:0\"\ntls = {{ client_ca = \"{client_ca}\" }}\n");
+    fs::write(dir.path().join("pod.toml"), config("data/certs/ca.pem")).unwrap();
+    let output = synap_mqtt(dir.path(), &["check-config", "--config", "pod.toml"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    fs::write(dir.path().join("pod.toml"), config("certs/ca.pem")).unwrap();
+    let output = synap_mqtt(dir.path(), &["check-config", "--config", "pod.toml"], &[]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
+
 #[test]
 fn check_config_prints_what_is_in_effect() {
     let dir = tempfile::tempdir().unwrap();

@@ -48,7 +48,16 @@ fn collect_broker(broker: &Broker) {
     gauge!("synap_mqtt_connections").set(statistics.connections.get() as f64);
     gauge!("synap_mqtt_sessions").set(census.sessions as f64);
     gauge!("synap_mqtt_subscriptions").set(census.subscriptions as f64);
+    gauge!("synap_mqtt_queued_messages").set(census.queued as f64);
+    gauge!("synap_mqtt_queued_bytes").set(census.queued_bytes as f64);
     gauge!("synap_mqtt_retained_messages").set(census.retained as f64);
+    gauge!("synap_mqtt_retained_bytes").set(census.retained_bytes as f64);
+    counter!("synap_mqtt_messages_not_retained_total").absolute(statistics.not_retained.get());
+    counter!("synap_mqtt_sessions_expired_total").absolute(statistics.expired.get());
+    counter!("synap_mqtt_packets_received_total").absolute(statistics.incoming.packets.get());
+    counter!("synap_mqtt_packets_sent_total").absolute(statistics.outgoing.packets.get());
+    counter!("synap_mqtt_bytes_received_total").absolute(statistics.incoming.bytes.get());
+    counter!("synap_mqtt_bytes_sent_total").absolute(statistics.outgoing.bytes.get());
     counter!("synap_mqtt_connections_total").absolute(statistics.accepted.get());
     counter!("synap_mqtt_connections_refused_total").absolute(statistics.protocol_errors.get());
     for (reason, counted) in [("descriptors", &statistics.turned_away), ("handshakes", &statistics.pushed_out)] {
@@ -62,6 +71,7 @@ fn collect_broker(broker: &Broker) {
         ("refused", &statistics.refused),
         ("queue-full", &statistics.dropped),
         ("lost", &statistics.lost),
+        ("reserved-topic", &statistics.reserved),
     ] {
         counter!("synap_mqtt_messages_dropped_total", "reason" => reason).absolute(counted.get());
     }

@@ -8,6 +8,7 @@ mod descriptors;
 mod greeting;
 mod health;
 mod metrics;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
+        sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {
             sources.collect();
@@ -176,6 +178,7 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         maximum_subscriptions: mqtt.maximum_subscriptions,
         maximum_backlog_bytes: settings.journal.maximum_bytes / limits::SESSION_BACKLOG_DIVISOR,
         retained: RetainedLimits { messages: mqtt.maximum_retained_messages, bytes: mqtt.maximum_retained_bytes },
+        sys_interval: mqtt.sys_interval,
         handshake_timeout: mqtt.handshake_timeout,
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
     }

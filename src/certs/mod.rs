@@ -14,7 +14,9 @@ mod tests;
 use std::path::PathBuf;
 
 pub use development::{CertsError, DevelopmentCerts, Purpose, local_names};
-pub use server_config::{TlsError, server_config};
+pub use server_config::{
+    TlsError, certificate_problems, certificates_problem, client_ca_problem, key_problem, server_config,
+};
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
-    server::WebPkiClientVerifier,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
 use super::CertificateFiles;
@@ -69,6 +69,46 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// The file to look at.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::NoCertificate(file) | Self::NoKey(file) | Self::OtherKey { key: file, .. } => file,
+            Self::Unreadable { file, .. }
+            | Self::Damaged { file, .. }
+            | Self::Refused { file, .. }
+            | Self::ClientCa { file, .. } => file,
+        }
+    }
+}
+
+/// What [`server_config`] would refuse in a certificate and its key.
+#[must_use]
+pub fn certificate_problems(files: &CertificateFiles) -> Vec<TlsError> {
+    let unusable = [read_certificates(&files.cert).err(), read_key(&files.key).err()];
+    let problems: Vec<_> = unusable.into_iter().flatten().collect();
+    if problems.is_empty() { server_config(files, None, &[]).err().into_iter().collect() } else { problems }
+}
+
+/// What [`server_config`] would refuse in the CAs of clients.
+#[must_use]
+pub fn client_ca_problem(file: &Path) -> Option<TlsError> {
+    client_verifier(file, &Arc::new(ring::default_provider())).err()
+}
+
+/// What is wrong with a file that must hold certificates.
+#[must_use]
+pub fn certificates_problem(file: &Path) -> Option<TlsError> {
+    read_certificates(file).err()
+}
+
+/// What is wrong with a file that must hold a private key.
+#[must_use]
+pub fn key_problem(file: &Path) -> Option<TlsError> {
+    read_key(file).err()
+}
+
 /// TLS 1.2 and 1.3 with this certificate. With `client_ca`, only clients that show a certificate
 /// of one of its CAs come in. `alpn` lists protocols in the order of preference; a client that
 /// offers none is let in, one that offers only others is not (RFC 7301 section 3.2).
@@ -90,13 +130,7 @@ pub fn server_config(
         .map_err(refused(&files.cert))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
-        Some(file) => {
-            let roots = Arc::new(read_roots(file)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|error| TlsError::ClientCa { file: file.to_owned(), reason: error.to_string() })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(file) => builder.with_client_cert_verifier(client_verifier(file, &provider)?),
     };
     check_key(files, &provider)?;
     let mut config = builder
@@ -106,6 +140,13 @@ pub fn server_config(
     // Devices that come back resume without a signature; the default remembers 256 of them.
     config.ticketer = ring::Ticketer::new().map_err(refused(&files.key))?;
     Ok(Arc::new(config))
+}
+
+fn client_verifier(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(read_roots(file)?);
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
+        .build()
+        .map_err(|error| TlsError::ClientCa { file: file.to_owned(), reason: error.to_string() })
 }
 
 /// Whether the key is usable and the certificate's own.

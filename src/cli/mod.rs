@@ -1,6 +1,7 @@
 //! The command line: its arguments, and the commands that do their work without the bridge.
 
 mod certs;
+mod files;
 
 use std::{
     io::{self, Write},
@@ -9,7 +10,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{KeyPath, Settings};
 
 /// Exit code of a wrong configuration: EX_CONFIG of sysexits.h.
 pub const EX_CONFIG: u8 = 78;
@@ -26,6 +27,18 @@ pub struct Cli {
     /// What to do instead of running the bridge.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Cli {
+    /// What is wrong with the files that the settings name, each with its key. Making
+    /// certificates needs none of them.
+    #[must_use]
+    pub fn check_files(&self, settings: &Settings) -> Vec<(KeyPath, String)> {
+        match self.command {
+            Some(Command::Certs(_)) => Vec::new(),
+            _ => files::check(settings),
+        }
+    }
 }
 
 /// A command that does its work and ends.

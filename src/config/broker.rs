@@ -71,6 +71,9 @@ pub struct MqttSettings {
     /// Topic filters of a session.
     #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub maximum_subscriptions: usize,
+    /// How often the `$SYS` topics are published, where they have changed; 0 for never.
+    #[serde(deserialize_with = "duration::<_, 0, { 3_600 * SECOND }>", serialize_with = "write_duration")]
+    pub sys_interval: Duration,
     /// Time for what comes before MQTT (PROXY protocol, TLS, WebSocket), and again for CONNECT.
     #[serde(deserialize_with = "duration::<_, 100, { 600 * SECOND }>", serialize_with = "write_duration")]
     pub handshake_timeout: Duration,
@@ -94,6 +97,7 @@ impl Default for MqttSettings {
             maximum_retained_bytes: limits::MAXIMUM_RETAINED_BYTES,
             maximum_queued_best_effort: limits::MAXIMUM_QUEUED_BEST_EFFORT,
             maximum_subscriptions: limits::MAXIMUM_SUBSCRIPTIONS,
+            sys_interval: limits::SYS_INTERVAL,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }

@@ -52,13 +52,15 @@ impl fmt::Display for Problem {
 }
 
 /// Reads the settings from `file`, if there is one, and from environment `variables`. Opens
-/// nothing else.
+/// nothing else; `check_files` may look at the files that whole settings name, and gives back
+/// what is wrong with them, each with its key.
 ///
 /// # Errors
 /// [`ConfigError`], with as many problems as one run can find.
 pub fn load(
     file: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
+    check_files: impl FnOnce(&Settings) -> Vec<(KeyPath, String)>,
 ) -> Result<Settings, ConfigError> {
     let text = match file {
         Some(file) => {
@@ -66,7 +68,7 @@ pub fn load(
         }
         None => String::new(),
     };
-    parse(&text, file, variables)
+    parse(&text, file, variables, check_files)
 }
 
 /// As [`load`], from text that has been read from `file`.
@@ -74,6 +76,7 @@ pub(super) fn parse(
     text: &str,
     file: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
+    check_files: impl FnOnce(&Settings) -> Vec<(KeyPath, String)>,
 ) -> Result<Settings, ConfigError> {
     let problem = |origin: Option<Origin>, key: Option<KeyPath>, message| Problem {
         file: file.map(Path::to_owned),
@@ -116,9 +119,12 @@ pub(super) fn parse(
     };
 
     // Only whole settings are worth comparing with each other.
+    let place = |(key, message)| problem(source.origin(&key).cloned(), Some(key), message);
     if problems.is_empty() {
-        let found = settings.check().into_iter();
-        problems.extend(found.map(|(key, message)| problem(source.origin(&key).cloned(), Some(key), message)));
+        problems.extend(settings.check().into_iter().map(place));
+    }
+    if problems.is_empty() {
+        problems.extend(check_files(&settings).into_iter().map(place));
     }
     if problems.is_empty() {
         return Ok(settings);

@@ -1,6 +1,7 @@
 //! Configuration: a TOML file and environment variables become [`Settings`], checked as a whole.
 //!
-//! Nothing here opens a socket, or a file other than the configuration itself. Every type is
+//! Nothing here opens a socket, or a file other than the configuration itself; whoever loads it
+//! may have the files checked that it names. Every type is
 //! valid by construction or by [`Settings::check`]; whoever holds `Settings` need not ask again.
 //! On failure every problem found is named with its key, its place and what would be right.
 
@@ -27,10 +28,10 @@ pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use profile::ProfileSettings;
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
-pub use timescale::{DatabaseUrl, DatabaseUrlError, TimescaleSettings};
+pub use source::KeyPath;
+pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TimescaleSettings};
 
 use crate::{limits, types::ListenAddress};
-use source::KeyPath;
 
 /// Everything that can be set. The default is what runs without a file: on this machine only.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -108,6 +109,22 @@ impl Settings {
         self.data_dir.join("certs")
     }
 
+    /// TLS of the listeners that have it, in order, each with its key.
+    pub fn tls(&self) -> impl Iterator<Item = (KeyPath, &TlsSettings)> {
+        let listeners = self.listeners.iter().enumerate();
+        listeners.filter_map(|(index, listener)| {
+            let key = KeyPath::default().key("listener").index(index).key("tls");
+            Some((key, listener.tls.as_ref()?))
+        })
+    }
+
+    /// Files that the database's URL names, with its key.
+    #[must_use]
+    pub fn database_files(&self) -> Option<(KeyPath, Vec<DatabaseFile>)> {
+        let url = &self.timescale.as_ref()?.url;
+        Some((KeyPath::default().key("timescale").key("url"), url.files()))
+    }
+
     /// What is wrong between keys, each with the key to change.
     fn check(&self) -> Vec<(KeyPath, String)> {
         let root = KeyPath::default();
@@ -126,6 +143,9 @@ impl Settings {
         for (index, route) in self.routes.iter().enumerate() {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
+        }
+        if let Some(problem) = self.timescale.as_ref().and_then(|timescale| timescale.url.tls_problem()) {
+            problems.push((root.key("timescale").key("url"), problem.to_owned()));
         }
         let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
         if u64::from(self.limits.maximum_packet_size) > pending {

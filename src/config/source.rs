@@ -21,7 +21,7 @@ const SHARED: &[(&str, &[&str])] = &[("DATABASE_URL", &["timescale", "url"]), ("
 
 /// The way to a key: `listener[0].bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeyPath(Vec<Step>);
+pub struct KeyPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -31,7 +31,8 @@ enum Step {
 
 impl KeyPath {
     /// The path to `key` in the table at this path.
-    pub(super) fn key(&self, key: &str) -> Self {
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }
 

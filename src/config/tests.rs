@@ -8,7 +8,7 @@ use crate::types::Reliability;
 /// The settings, or the problems one per line.
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    parse(text, Some(Path::new("pod.toml")), variables).map_err(|error| error.to_string())
+    parse(text, Some(Path::new("pod.toml")), variables, |_| Vec::new()).map_err(|error| error.to_string())
 }
 
 fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<String> {

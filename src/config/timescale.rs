@@ -1,6 +1,6 @@
 //! `[timescale]`: the database that events are written to.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -24,7 +24,53 @@ pub struct DatabaseUrl(Url);
 #[error("expected a URL such as postgres://user:password@host:5432/database")]
 pub struct DatabaseUrlError;
 
+/// Values of `sslmode` (PostgreSQL manual, section 34.19.3).
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// A file that the URL names for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseFile {
+    /// `sslrootcert`: CAs of the server.
+    Authority(PathBuf),
+    /// `sslcert`: the bridge's own certificate.
+    Certificate(PathBuf),
+    /// `sslkey`: its private key.
+    Key(PathBuf),
+}
+
 impl DatabaseUrl {
+    /// The files that it names. Each may also stand in the URL itself, in PEM form.
+    #[must_use]
+    pub fn files(&self) -> Vec<DatabaseFile> {
+        let file = |names, kind: fn(PathBuf) -> DatabaseFile| {
+            self.parameter(names)
+                .filter(|value| !value.trim_start().starts_with("-----BEGIN"))
+                .map(|path| kind(path.into()))
+        };
+        let files = [
+            file(&["sslrootcert", "ssl-root-cert", "ssl-ca"], DatabaseFile::Authority),
+            file(&["sslcert", "ssl-cert"], DatabaseFile::Certificate),
+            file(&["sslkey", "ssl-key"], DatabaseFile::Key),
+        ];
+        files.into_iter().flatten().collect()
+    }
+
+    /// What is wrong with its parameters for TLS.
+    pub(super) fn tls_problem(&self) -> Option<&'static str> {
+        if self.parameter(&["sslmode", "ssl-mode"]).is_some_and(|mode| !SSL_MODES.contains(&&*mode.to_lowercase())) {
+            return Some("`sslmode` must be disable, allow, prefer, require, verify-ca or verify-full");
+        }
+        let given = |names| self.parameter(names).is_some();
+        (given(&["sslcert", "ssl-cert"]) != given(&["sslkey", "ssl-key"]))
+            .then_some("`sslcert` and `sslkey` go together")
+    }
+
+    /// The last value of a parameter that has several names.
+    fn parameter(&self, names: &[&str]) -> Option<String> {
+        let values = self.0.query_pairs().filter(|(name, _)| names.contains(&&**name));
+        values.last().map(|(_, value)| value.into_owned())
+    }
+
     /// The URL with its password, to connect with.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -98,6 +144,17 @@ mod tests {
             assert_eq!(serde_json::to_string(&url).unwrap(), format!("\"{shown}\""));
             assert_eq!(url.expose(), text);
         }
+    }
+
+    #[test]
+    fn files_and_modes_of_tls_are_known() {
+        let parse = |query: &str| format!("postgres://db/pod?{query}").parse::<DatabaseUrl>().unwrap();
+        let url = parse("sslmode=verify-full&sslrootcert=/ca.pem&sslcert=b.pem&ssl-key=-----BEGIN%20x-----");
+        assert_eq!(url.files(), [DatabaseFile::Authority("/ca.pem".into()), DatabaseFile::Certificate("b.pem".into())]);
+        assert_eq!(url.tls_problem(), None);
+        assert_eq!(parse("").files(), []);
+        assert!(parse("sslmode=verify_full").tls_problem().unwrap().contains("verify-full"));
+        assert!(parse("sslcert=a").tls_problem().unwrap().contains("together"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The HTTP server: the event stream, stored events, metrics, health, the page at `/`, and the
-//! door to MQTT over WebSocket.
+//! The HTTP server: the event stream, stored events, MQTT sessions, metrics, health, the page at
+//! `/`, and the door to MQTT over WebSocket.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
 //! task of its connection. Nothing here keeps state of its own: what is shown is injected with
@@ -27,7 +27,7 @@ pub use server::Server;
 use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
-    types::{Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer},
+    types::{Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer, SessionInfo, SessionPage, SessionQuery},
     websocket::WebSocket,
 };
 
@@ -47,6 +47,8 @@ pub struct Services {
     pub allowed_origins: Vec<Origin>,
     /// Who may still take a file descriptor.
     pub descriptors: Arc<Descriptors>,
+    /// Behind `/api/sessions`.
+    pub sessions: Arc<dyn SessionDirectory>,
     /// Behind `/metrics`: the text that Prometheus reads.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Behind `/healthz` and `/readyz`.
@@ -69,6 +71,19 @@ pub enum QueryError {
     #[error("stored events cannot be read: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
+
+/// Where MQTT sessions are asked for.
+pub trait SessionDirectory: Send + Sync {
+    /// One page of sessions.
+    fn page(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionsUnavailable>>;
+    /// The session of a client, with its filters.
+    fn session<'a>(&'a self, client_id: &'a str) -> BoxFuture<'a, Result<Option<SessionInfo>, SessionsUnavailable>>;
+}
+
+/// Why nothing is known of sessions.
+#[derive(Debug, thiserror::Error)]
+#[error("sessions cannot be listed: {0}")]
+pub struct SessionsUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 impl EventStore for History {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {

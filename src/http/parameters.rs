@@ -1,4 +1,4 @@
-//! Query parameters of the event routes, parsed once. Unknown names are ignored: clients
+//! Query parameters of the event and session routes, parsed once. Unknown names are ignored: clients
 //! written for the pod may send their own.
 
 use axum::http::{HeaderMap, Uri};
@@ -7,7 +7,7 @@ use super::problem::Problem;
 use crate::{
     limits,
     stream::{Filter, Start},
-    types::{EventQuery, TopicFilter},
+    types::{EventQuery, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
@@ -37,6 +37,14 @@ impl Parameters {
             [value] => Ok(Some(value)),
             _ => Err(Problem::parameter(name, "expected one value only")),
         }
+    }
+
+    /// How many entries a page has.
+    fn limit(&self, default: u16, most: u16) -> Result<u16, Problem> {
+        self.one("limit")?.map_or(Ok(default), |text| {
+            let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+            number.ok_or_else(|| Problem::parameter("limit", format_args!("expected a number from 1 to {most}")))
+        })
     }
 
     fn parse<T>(&self, name: &'static str) -> Result<Option<T>, Problem>
@@ -80,18 +88,28 @@ pub fn stream(uri: &Uri, headers: &HeaderMap) -> Result<(Filter, Start), Problem
 /// What a client asks of stored events.
 pub fn events(uri: &Uri) -> Result<EventQuery, Problem> {
     let parameters = Parameters::of(uri);
-    let limit = parameters.one("limit")?.map_or(Ok(limits::EVENTS_PAGE), |text| {
-        let most = limits::MAXIMUM_EVENTS_PAGE;
-        let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
-        number.ok_or_else(|| Problem::parameter("limit", format_args!("expected a number from 1 to {most}")))
-    })?;
     Ok(EventQuery {
         topic: parameters.one("topic")?.map(topic_filter).transpose()?,
         event_type: parameters.one("type")?.map(str::to_owned),
         device: parameters.one("device")?.map(str::to_owned),
         from: parameters.parse("from")?,
         to: parameters.parse("to")?,
-        limit,
+        limit: parameters.limit(limits::EVENTS_PAGE, limits::MAXIMUM_EVENTS_PAGE)?,
         cursor: parameters.one("cursor")?.map(str::to_owned),
+    })
+}
+
+/// What a client asks of sessions.
+pub fn sessions(uri: &Uri) -> Result<SessionQuery, Problem> {
+    let parameters = Parameters::of(uri);
+    let filters = match parameters.one("filters")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::parameter("filters", "expected true or false")),
+    };
+    Ok(SessionQuery {
+        limit: parameters.limit(limits::SESSIONS_PAGE, limits::MAXIMUM_SESSIONS_PAGE)?,
+        cursor: parameters.one("cursor")?.map(str::to_owned),
+        filters,
     })
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::QueryError;
+use super::{QueryError, SessionsUnavailable};
 use crate::websocket::Refusal;
 
 /// A refusal. Its type is `about:blank`: the status says what kind it is.
@@ -56,6 +56,13 @@ impl From<QueryError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         Self { header: refusal.header, ..Self::new(refusal.status, refusal.detail) }
+    }
+}
+
+impl From<SessionsUnavailable> for Problem {
+    fn from(SessionsUnavailable(source): SessionsUnavailable) -> Self {
+        tracing::warn!(error = %source, "sessions cannot be listed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sessions cannot be listed now; try again later")
     }
 }
 

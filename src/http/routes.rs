@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Request, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Services, assets, host, mqtt, parameters, problem::Problem};
 use crate::{
-    types::{EventPage, HealthSnapshot},
+    types::{EventPage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
@@ -36,6 +36,8 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
         .route("/api/events/stream", get(stream))
         .route("/api/events", get(events))
         .route("/mqtt", get(mqtt))
+        .route("/api/sessions", get(sessions))
+        .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -82,6 +84,17 @@ fn page_json(page: &EventPage) -> String {
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {
     mqtt::upgrade(request, &context.pages, &context.services)
+}
+
+async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<SessionPage>, Problem> {
+    Ok(Json(context.services.sessions.page(parameters::sessions(&uri)?).await?))
+}
+
+async fn session(State(context): State<Context>, Path(client_id): Path<String>) -> Result<Json<SessionInfo>, Problem> {
+    let found = context.services.sessions.session(&client_id).await?;
+    found
+        .map(Json)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("the client {client_id:?} has no session")))
 }
 
 async fn metrics(State(context): State<Context>) -> Response {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     journal::Journal,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::{HealthState, Qos},
+    types::{HealthState, Micros, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -27,6 +27,49 @@ struct TestServer {
     ready: Arc<AtomicBool>,
     client: Client,
     _directory: tempfile::TempDir,
+}
+
+/// Sessions `a` to `e`, and one that needs escaping.
+struct TestSessions;
+
+const CLIENTS: [&str; 6] = ["a", "b", "c/d e", "d", "e", "unavailable"];
+
+fn test_session(client_id: &str, filters: bool) -> SessionInfo {
+    SessionInfo {
+        client_id: client_id.to_owned(),
+        connected: false,
+        since: Some(Micros::default()),
+        peer: None,
+        protocol_version: None,
+        keep_alive: None,
+        session_expiry_interval: Some(60),
+        expires_at: None,
+        subscriptions: 1,
+        filters: filters.then(|| vec!["x/#".to_owned()]),
+        queued_messages: 2,
+        queued_bytes: 3,
+        in_flight: Some(4),
+        dropped: 5,
+        dropped_since: Micros::default(),
+    }
+}
+
+impl SessionDirectory for TestSessions {
+    fn page(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionsUnavailable>> {
+        let cursor = query.cursor.unwrap_or_default();
+        let rest: Vec<_> = CLIENTS.iter().filter(|id| **id > cursor.as_str()).collect();
+        let page: Vec<_> = rest.iter().take(query.limit.into()).map(|id| test_session(id, query.filters)).collect();
+        let next_cursor = page.last().filter(|_| page.len() < rest.len()).map(|last| last.client_id.clone());
+        Box::pin(async move { Ok(SessionPage { sessions: page, next_cursor }) })
+    }
+
+    fn session<'a>(&'a self, client_id: &'a str) -> BoxFuture<'a, Result<Option<SessionInfo>, SessionsUnavailable>> {
+        let answer = match client_id {
+            "unavailable" => Err(SessionsUnavailable("no answer".into())),
+            _ => Ok(CLIENTS.contains(&client_id).then(|| test_session(client_id, true))),
+        };
+        Box::pin(async move { answer })
+    }
 }
 
 impl TestServer {
@@ -58,6 +101,7 @@ impl TestServer {
             descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
             streams,
             events: Arc::new(History::new(journal.clone(), Arc::new(TestMapper))),
+            sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             health: Arc::new({
                 let ready = Arc::clone(&ready);
@@ -166,6 +210,9 @@ async fn wrong_parameters_are_named_with_what_is_right() {
         ("/api/events?to=2026-13-01T00:00:00Z", "to", "RFC 3339"),
         ("/api/events?device=a&device=b", "device", "one value only"),
         ("/api/events?cursor=x", "cursor", "nextCursor"),
+        ("/api/sessions?limit=1001", "limit", "1 to 1000"),
+        ("/api/sessions?filters=yes", "filters", "true or false"),
+        ("/api/sessions?cursor=a&cursor=b", "cursor", "one value only"),
     ] {
         let (status, problem) = server.json(path).await;
         assert_eq!((status, &problem["status"]), (StatusCode::BAD_REQUEST, &json!(400)), "{path}");
@@ -193,6 +240,38 @@ async fn stored_events_are_pages_newest_first() {
     let (_, page) = server.json(&format!("/api/events?limit=3&cursor={cursor}")).await;
     assert_eq!(numbers(&page), [1, 0]);
     assert_eq!(page["nextCursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn sessions_are_pages_by_client_identifier() {
+    let server = TestServer::start().await;
+    let (status, page) = server.json("/api/sessions?limit=3").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        page["sessions"][0],
+        json!({
+            "clientId": "a", "connected": false, "since": "1970-01-01T00:00:00.000000Z", "peer": null,
+            "protocolVersion": null, "keepAlive": null, "sessionExpiryInterval": 60, "expiresAt": null,
+            "subscriptions": 1, "queuedMessages": 2, "queuedBytes": 3, "inFlight": 4, "dropped": 5,
+            "droppedSince": "1970-01-01T00:00:00.000000Z",
+        })
+    );
+    assert_eq!((page["sessions"].as_array().unwrap().len(), &page["nextCursor"]), (3, &json!("c/d e")));
+    let (_, page) = server.json("/api/sessions?filters=true&cursor=c%2Fd%20e").await;
+    assert_eq!((&page["sessions"][0]["clientId"], &page["sessions"][0]["filters"]), (&json!("d"), &json!(["x/#"])));
+    assert_eq!(page["nextCursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn one_session_is_found_by_its_client_identifier() {
+    let server = TestServer::start().await;
+    let (status, session) = server.json("/api/sessions/c%2Fd%20e").await;
+    assert_eq!((status, &session["clientId"], &session["filters"]), (StatusCode::OK, &json!("c/d e"), &json!(["x/#"])));
+    for (path, status) in [("nobody", StatusCode::NOT_FOUND), ("unavailable", StatusCode::SERVICE_UNAVAILABLE)] {
+        let response = server.get(&format!("/api/sessions/{path}")).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(header(response.headers(), "content-type"), "application/problem+json");
+    }
 }
 
 #[tokio::test]

@@ -27,13 +27,15 @@ use super::{
     acknowledge::{AnswerQueue, Answers, Unanswered},
     codec::{Disconnect, ProtocolVersion},
     end::End,
+    presence::Presence,
     profile::Profile,
     receive::Aliases,
     session::OwnedSession,
+    traffic::Meter,
     will::Will,
 };
 use crate::{
-    journal::{Batch, BatchBuilder, Outcome, Reader, Slice, Watermark},
+    journal::{Batch, BatchBuilder, Clock, Outcome, Reader, Slice, SystemClock, Watermark},
     types::{Peer, Signal},
 };
 
@@ -138,6 +140,8 @@ pub struct Connection<S> {
     /// Bytes to be sent, from `sent` on.
     pub(super) out: Vec<u8>,
     sent: usize,
+    incoming: Meter,
+    outgoing: Meter,
     /// What this read has brought for the journal, and the answers to it.
     pub(super) batch: BatchBuilder,
     pub(super) answers: Answers,
@@ -199,6 +203,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             out,
             sent: 0,
+            incoming: Meter::default(),
+            outgoing: Meter::default(),
             batch: BatchBuilder::default(),
             answers: Answers::default(),
             best_effort: 0,
@@ -219,12 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves the client until its connection ends, then says farewell and lets go of the
     /// session.
     pub async fn run(mut self) {
-        {
-            let mut mailbox = self.owned.session.mailbox.lock();
-            mailbox.set_limits(self.profile.mailbox);
-            mailbox.set_online(true);
-        }
-        self.broker.statistics.connections.add(1);
+        self.enter();
         let end = match self.serve().await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -235,6 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
         }
         self.broker.statistics.connections.sub(1);
+        self.broker.presences.leave(self.owned.session.id);
         self.owned.session.mailbox.lock().set_online(false);
         self.owned.session.set_in_flight(self.owned.state.window.oldest());
         self.log(&end);
@@ -245,6 +247,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let Self { broker, owned, will, .. } = self;
         broker.part(owned, will.map(|will| *will)).await;
+    }
+
+    fn enter(&mut self) {
+        let Agreement { version, silence, .. } = self.agreement;
+        let presence = Presence { peer: self.peer.clone(), version, silence, since: SystemClock.now() };
+        self.broker.presences.enter(self.owned.session.id, presence);
+        let mut mailbox = self.owned.session.mailbox.lock();
+        mailbox.set_limits(self.profile.mailbox);
+        mailbox.set_online(true);
+        drop(mailbox);
+        let statistics = &self.broker.statistics;
+        statistics.connected.add(1);
+        statistics.connections.add(1);
+        statistics.most_connections.raise(statistics.connections.get());
+        self.incoming.pass(&self.input, &statistics.incoming);
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
@@ -360,7 +377,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match Pin::new(&mut self.io).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.sent += written,
+                Poll::Ready(Ok(written)) => {
+                    self.outgoing.pass(rest.get(..written).unwrap_or_default(), &self.broker.statistics.outgoing);
+                    self.sent += written;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.out.drain(..self.sent);
@@ -387,6 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if read.is_empty() {
                 return Err(End::Closed);
             }
+            self.incoming.pass(read, &self.broker.statistics.incoming);
             if self.input.is_empty() {
                 let taken = self.take_in(read)?;
                 self.input.extend_from_slice(read.get(taken..).unwrap_or_default());
@@ -423,6 +444,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Disconnect { reason_string, ..Disconnect::new(reason) }.encode(self.agreement.version, &mut self.out);
         }
         let rest = self.out.get(self.sent..).unwrap_or_default();
+        self.outgoing.pass(rest, &self.broker.statistics.outgoing);
         let sending = async {
             self.io.write_all(rest).await?;
             self.io.shutdown().await

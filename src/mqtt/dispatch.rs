@@ -20,6 +20,7 @@ use super::{
     retained::{self, Retained},
     routing::{GroupId, Made, Routing, SubscriptionOptions, Target},
     session::{Session, SessionId, SessionState},
+    system::SystemTopics,
 };
 use crate::{
     journal::{Origin, OwnedRecord, Record, StateChange},
@@ -47,6 +48,7 @@ pub struct Dispatch {
     pub(super) routing: Routing,
     pub(super) retained: Retained,
     pub(super) ledger: Ledger,
+    pub(super) system: SystemTopics,
     /// While a start applies records again, there are no clients, and what was full is known.
     pub(super) replay: Option<Closures>,
     /// Best-effort messages up to here have been passed on.
@@ -62,6 +64,7 @@ impl Dispatch {
     #[must_use]
     pub fn new(broker: Arc<Broker>) -> Self {
         Self {
+            system: SystemTopics::new(broker.settings.sys_interval),
             broker,
             routing: Routing::default(),
             retained: Retained::default(),
@@ -160,16 +163,23 @@ impl Dispatch {
             return;
         }
         let ledger = &self.ledger;
-        let is_there = |id| ledger.get(id).is_some_and(|account| account.connected);
-        let Some(target) = group.next(is_there, true) else { return };
-        let (text, turn) = (group.text.clone(), group.turn);
+        let is_open = |id| ledger.get(id).is_some_and(|account| !account.closed);
+        let is_there = |id| is_open(id) && ledger.get(id).is_some_and(|account| account.connected);
+        // Where every queue is full, one of them counts it.
+        let target = group.next(is_there).or_else(|| group.next(is_open)).or_else(|| group.next(|_| true));
+        let Some(target) = target else { return };
+        let (text, turn, any_open) = (group.text.clone(), group.turn, is_open(target.session.id));
         self.ledger.changes.set_group(&text, Some((id, turn)));
-        self.deliver(&target, publication, Some(id));
+        // That one has turned out to be full. It is closed now, so this comes to an end.
+        if !self.deliver(&target, publication, Some(id)) && any_open {
+            self.deliver_to_group(id, publication);
+        }
     }
 
-    fn deliver(&mut self, target: &Target, publication: &Publication<'_>, group: Option<GroupId>) {
+    /// Whether there was room for it.
+    fn deliver(&mut self, target: &Target, publication: &Publication<'_>, group: Option<GroupId>) -> bool {
         if target.no_local && target.session.client_id.as_str() == publication.client_id {
-            return;
+            return true;
         }
         let entry = Entry {
             sequence: publication.sequence,
@@ -182,23 +192,30 @@ impl Dispatch {
             size: size(publication),
             identifiers: target.identifiers.clone(),
         };
-        self.enqueue(&target.session, &entry, None, publication.sequence);
+        self.enqueue(&target.session, &entry, None, publication.sequence)
     }
 
-    /// Queues a message that the record `at` has brought for a session.
-    fn enqueue(&mut self, session: &Arc<Session>, entry: &Entry, record: Option<&Arc<OwnedRecord>>, at: Sequence) {
+    /// Queues a message that the record `at` has brought for a session; whether there was room for it.
+    fn enqueue(
+        &mut self,
+        session: &Arc<Session>,
+        entry: &Entry,
+        record: Option<&Arc<OwnedRecord>>,
+        at: Sequence,
+    ) -> bool {
         if entry.qos == Qos::AtMostOnce || !session.tracked.load(Ordering::Relaxed) {
-            if self.replay.is_some() || self.post(session, entry, record) == Put::Queued {
-                session.numbered.fetch_add(u64::from(entry.qos > Qos::AtMostOnce), Ordering::Relaxed);
+            let queued = self.replay.is_none() && self.post(session, entry, record) == Put::Queued;
+            if queued && !session.tracked.load(Ordering::Relaxed) {
+                session.untracked.fetch_add(u64::from(entry.qos > Qos::AtMostOnce), Ordering::Relaxed);
             }
-            return;
+            return true;
         }
-        let Some(account) = self.ledger.change(session.id) else { return };
+        let Some(account) = self.ledger.change(session.id) else { return true };
         let count = account.count(at);
         if account.closed {
             session.mailbox.lock().count_dropped(1);
             self.broker.statistics.dropped.add(u64::from(self.replay.is_none()));
-            return;
+            return false;
         }
         let fits = match &self.replay {
             Some(closures) => closures.get(&(session.id, at)).is_none_or(|kept| count < *kept),
@@ -212,6 +229,7 @@ impl Dispatch {
                 self.closing.push((session.id, Change::Close { at: at.0, kept: count }));
             }
         }
+        fits
     }
 
     /// Puts a message into a living session's mailbox.
@@ -299,12 +317,12 @@ impl Dispatch {
                 }
             }
             Change::Acknowledge(acknowledged) => {
-                if let Some(account) = self.ledger.change(id).filter(|account| account.exact) {
+                if let Some(account) = self.ledger.change(id).filter(|account| account.tracked) {
                     account.queue.acknowledge(&acknowledged);
                 }
             }
             Change::Receive { number } => {
-                if let Some(account) = self.ledger.change(id).filter(|account| account.exact) {
+                if let Some(account) = self.ledger.change(id).filter(|account| account.tracked) {
                     account.queue.receive(number);
                 }
             }
@@ -320,6 +338,7 @@ impl Dispatch {
     /// Makes the account of a session that is new, and ends any other of its client.
     fn connect(&mut self, id: SessionId, client_id: &str, change: &StateChange<'_>) {
         if let Some(other) = self.ledger.session_of(client_id).filter(|&other| other != id) {
+            self.ledger.forget_deadline(other);
             if let Some(account) = self.ledger.change(other) {
                 account.since = change.received;
             }
@@ -340,17 +359,15 @@ impl Dispatch {
 
     fn subscribe(&mut self, id: SessionId, subscription: &Subscription<'_>, identifier: u32, made_by: Sequence) {
         let Some(account) = self.ledger.get(id) else { return };
-        let (session, kept) = (Arc::clone(&account.session), account.is_kept());
+        let session = Arc::clone(&account.session);
         let options = SubscriptionOptions::of(subscription, identifier);
         let since = self.best_effort_to.max(made_by);
         let Some(made) = self.routing.subscribe(subscription.filter, &session, options, made_by, since) else { return };
-        if self.replay.is_some() {
-            session.subscriptions.lock().insert(subscription.filter.into());
-        }
-        if kept || matches!(made, Made::Shared(_)) {
-            let stored = Some((options_byte(subscription), identifier));
-            self.ledger.changes.set_subscription(id, subscription.filter, stored);
-        }
+        session.subscriptions.lock().insert(subscription.filter.into());
+        // Also of a session that does not outlive its connection: what it has queued must come out the
+        // same at a start, because others may get it.
+        let stored = Some((options_byte(subscription), identifier));
+        self.ledger.changes.set_subscription(id, subscription.filter, stored);
         match made {
             Made::Shared(group) => self.joined(id, group),
             Made::Replaced | Made::New => {
@@ -364,7 +381,8 @@ impl Dispatch {
     fn send_retained(&mut self, session: &Arc<Session>, wanted: &Subscription<'_>, identifier: u32, at: Sequence) {
         let Ok(filter) = wanted.filter.parse() else { return };
         let identifiers: Identifiers = (identifier != 0).then_some(identifier).into_iter().collect();
-        let records: Vec<_> = self.retained.matching(&filter).cloned().collect();
+        let retained = self.retained.matching(&filter).chain(self.system.matching(&filter));
+        let records: Vec<_> = retained.cloned().collect();
         for record in records {
             let Some(publication) = record.publication() else { continue };
             let entry = Entry {
@@ -393,13 +411,9 @@ impl Dispatch {
                 self.ledger.changes.set_group(filter, None);
             }
         }
-        if self.ledger.get(id).is_some_and(|account| account.tracked) {
-            self.ledger.changes.set_subscription(id, filter, None);
-        }
-        if self.replay.is_some()
-            && let Some(account) = self.ledger.get(id)
-        {
+        if let Some(account) = self.ledger.get(id) {
             account.session.subscriptions.lock().remove(filter);
+            self.ledger.changes.set_subscription(id, filter, None);
         }
     }
 
@@ -409,28 +423,19 @@ impl Dispatch {
             self.broker.sessions.forget(id);
             return;
         };
-        let (session, tracked) = (Arc::clone(&account.session), account.tracked);
+        let session = Arc::clone(&account.session);
         for filter in session.subscriptions.lock().drain() {
             if let Some((_, true)) = self.routing.unsubscribe(&filter, id) {
                 self.ledger.changes.set_group(&filter, None);
             }
-            if tracked {
-                self.ledger.changes.set_subscription(id, &filter, None);
-            }
+            self.ledger.changes.set_subscription(id, &filter, None);
         }
         self.bequeath(id);
-        self.ledger.forget_deadline(id);
-        self.ledger.end(id);
         self.broker.sessions.forget(id);
-        match self.ledger.change(id) {
-            Some(account) if account.will_pending => {
-                account.ended = true;
-                account.connected = false;
-                account.queue = super::ledger::Queue::default();
-                account.held.clear();
-                self.ledger.set_deadline(id);
-            }
-            _ => self.ledger.close(id),
+        if self.ledger.get(id).is_some_and(|account| account.will_pending) {
+            self.ledger.leave_will(id);
+        } else {
+            self.ledger.close(id);
         }
     }
 

@@ -6,18 +6,19 @@
 //! messages within a topic and a QoS only (MQTT 5.0 section 4.6).
 //!
 //! It also writes checkpoints, publishes wills that are due, ends sessions whose clients stay away,
-//! and opens queues that have room again.
+//! opens queues that have room again, publishes the `$SYS` topics, and answers what is asked about sessions.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Broker, RestoreError,
+    directory::Question,
     dispatch::{Dispatch, Pass},
     ledger::{change::Change, store::Changes},
     session::SessionId,
@@ -44,6 +45,7 @@ pub struct Dispatcher {
     checkpoint: Cursor,
     /// Everything up to here has been put into mailboxes, and no mailbox needs it any more.
     needed: Cursor,
+    questions: mpsc::Receiver<Question>,
     writing: Option<Writing>,
 }
 
@@ -63,7 +65,8 @@ impl Dispatcher {
         broker.applied.store(replayed.0, Ordering::Release);
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
-        let mut dispatcher = Self { dispatch, store, checkpoint, needed, writing: None };
+        let questions = broker.directory.open();
+        let mut dispatcher = Self { dispatch, store, checkpoint, needed, questions, writing: None };
         dispatcher.set_needed(replayed);
         dispatcher.dispatch.wake();
         Ok(dispatcher)
@@ -76,6 +79,7 @@ impl Dispatcher {
         let mut best_effort = journal.reader(start, Watermark::Appended);
         let mut durable = journal.reader(start, Watermark::Durable);
         let (mut last_checkpoint, mut last_upkeep) = (Instant::now(), Instant::now());
+        self.dispatch.publish_system();
         loop {
             let busy =
                 self.pass(&mut best_effort, Pass::BestEffort).await | self.pass(&mut durable, Pass::Durable).await;
@@ -86,6 +90,9 @@ impl Dispatcher {
                 self.keep_up().await;
                 last_upkeep = Instant::now();
             }
+            if let Ok(question) = self.questions.try_recv() {
+                self.dispatch.answer(question);
+            }
             if busy {
                 // Those it has woken must get their turn, or their mailboxes overflow.
                 tokio::task::yield_now().await;
@@ -94,6 +101,7 @@ impl Dispatcher {
             tokio::select! {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
+                Some(question) = self.questions.recv() => self.dispatch.answer(question),
                 () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
                 () = stop.cancelled() => break,
             }
@@ -146,6 +154,7 @@ impl Dispatcher {
         }
         self.record_closures().await;
         self.open_queues().await;
+        self.dispatch.publish_system();
     }
 
     /// Publishes the will of an absent client, or ends its session, whichever is due.
@@ -172,6 +181,7 @@ impl Dispatcher {
         // Once only: what was appended will be applied. What was not is tried again.
         if !batch.is_empty() && self.append(batch).await {
             self.dispatch.ledger.forget_deadline(id);
+            self.dispatch.broker.statistics.expired.add(u64::from(expired));
             if let Some(mut owned) = owned.filter(|_| expired) {
                 self.dispatch.broker.sessions.end(&mut owned);
             }

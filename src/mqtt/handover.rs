@@ -5,7 +5,7 @@
 //! delivery must be completed to the same client [MQTT-4.8.2-4] or not at all [MQTT-4.8.2-5]. It
 //! keeps its number in the queue that it leaves, so that no other message's number changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{dispatch::Dispatch, ledger::Standing, mailbox::Entry, routing::GroupId, session::SessionId};
 use crate::types::Qos;
@@ -13,10 +13,8 @@ use crate::types::Qos;
 impl Dispatch {
     /// A session is a member of a group now.
     pub(super) fn joined(&mut self, id: SessionId, group: GroupId) {
-        if let Some(account) = self.ledger.change(id)
-            && !account.groups.contains(&group)
-        {
-            account.groups.push(group);
+        if let Some(account) = self.ledger.change(id) {
+            account.join(group);
         }
         let turn = self.routing.group(group).map(|found| (found.text.clone(), found.turn));
         if let Some((text, turn)) = turn {
@@ -86,10 +84,14 @@ impl Dispatch {
         if moving.is_empty() {
             return;
         }
+        let next = account.queue.next();
         moving.iter().for_each(|(number, _)| account.queue.finish(*number));
         if self.replay.is_none() {
-            session.mailbox.lock().give_away(group);
-            session.given_away.lock().extend(moving.iter().map(|(number, _)| *number).filter(|number| *number < sent));
+            let is_moving = |number| moving.binary_search_by_key(&number, |(moving, _)| *moving).is_ok();
+            let waiting_from = session.mailbox.lock().give_away(next, is_moving);
+            let untracked = session.untracked.load(Ordering::Relaxed);
+            let sent = moving.iter().map(|(number, _)| *number).filter(|number| *number < waiting_from);
+            session.given_away.lock().extend(sent.map(|number| untracked + number));
         }
         for (_, entry) in moving {
             self.give(group, from, &entry, anyone);
@@ -100,7 +102,7 @@ impl Dispatch {
         let ledger = &self.ledger;
         let is_there = |id| id != from && ledger.get(id).is_some_and(|account| account.connected);
         let Some(found) = self.routing.group_mut(group) else { return };
-        let Some(target) = found.next(is_there, anyone) else { return };
+        let Some(target) = found.next(is_there).or_else(|| found.next(|id| anyone && id != from)) else { return };
         self.ledger.changes.set_group(&found.text, Some((group, found.turn)));
         let entry = Entry { qos: entry.qos.min(target.maximum_qos), identifiers: target.identifiers, ..entry.clone() };
         // Whatever its limits say: it is no new message, and must not be lost on the way.

@@ -5,7 +5,8 @@
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
-//! (packet identifiers out and in); `will`; `handover` (shared subscriptions).
+//! (packet identifiers out and in); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
+//! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger.
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
@@ -16,6 +17,7 @@ pub mod codec;
 mod connect;
 mod connection;
 mod deliver;
+mod directory;
 mod dispatch;
 mod dispatcher;
 mod end;
@@ -25,6 +27,7 @@ mod ledger;
 mod listener;
 mod mailbox;
 mod part;
+mod presence;
 mod profile;
 mod receive;
 mod restore;
@@ -33,7 +36,9 @@ mod routing;
 mod session;
 mod statistics;
 mod subscribe;
+mod system;
 mod topic_match;
+mod traffic;
 mod varint;
 mod will;
 mod window;
@@ -48,6 +53,7 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use directory::DirectoryError;
 pub use dispatcher::Dispatcher;
 pub use listener::{Door, Listener, ListenerOptions};
 pub use mailbox::MailboxLimits;
@@ -56,9 +62,15 @@ pub use restore::RestoreError;
 pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
+use directory::Directory;
+use presence::Presences;
 use session::Registry;
 
-use crate::{journal::Journal, limits, types::Sequence};
+use crate::{
+    journal::{Clock, Journal, SystemClock},
+    limits,
+    types::{Micros, Sequence},
+};
 
 /// How the broker treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +85,8 @@ pub struct Settings {
     pub maximum_backlog_bytes: u64,
     /// Bounds of what is retained.
     pub retained: RetainedLimits,
+    /// How often the `$SYS` topics are published; zero for never.
+    pub sys_interval: Duration,
     /// Time for what comes before MQTT, and again for CONNECT.
     pub handshake_timeout: Duration,
     /// Connections of one listener that have not sent a whole CONNECT yet.
@@ -90,6 +104,7 @@ impl Default for Settings {
                 messages: limits::MAXIMUM_RETAINED_MESSAGES,
                 bytes: limits::MAXIMUM_RETAINED_BYTES,
             },
+            sys_interval: limits::SYS_INTERVAL,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
         }
@@ -105,6 +120,9 @@ pub struct Broker {
     settings: Settings,
     guarantees: Box<GuaranteePolicy>,
     sessions: Registry,
+    presences: Presences,
+    directory: Directory,
+    started: Micros,
     /// Everything in the journal up to here has been dispatched and applied.
     applied: AtomicU64,
     statistics: Statistics,
@@ -123,6 +141,9 @@ impl Broker {
             settings,
             guarantees,
             sessions: Registry::default(),
+            presences: Presences::default(),
+            directory: Directory::default(),
+            started: SystemClock.now(),
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),
             stopping: AtomicBool::new(false),
@@ -137,11 +158,20 @@ impl Broker {
         &self.statistics
     }
 
-    /// Sessions, subscriptions and retained messages there are now.
+    /// Sessions, what waits for them, subscriptions and retained messages there are now. Looks at every
+    /// session.
     #[must_use]
     pub fn census(&self) -> Census {
+        let sessions = self.sessions.all();
+        let queued = sessions.iter().map(|session| {
+            let mailbox = session.mailbox.lock();
+            (mailbox.len() as u64, mailbox.bytes())
+        });
+        let (queued, queued_bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Census {
-            sessions: self.sessions.count(),
+            sessions: sessions.len(),
+            queued,
+            queued_bytes,
             subscriptions: self.statistics.subscriptions.get(),
             retained: self.statistics.retained.get(),
             retained_bytes: self.statistics.retained_bytes.get(),
@@ -173,6 +203,10 @@ impl Broker {
 pub struct Census {
     /// Connected or not.
     pub sessions: usize,
+    /// Messages that wait for sessions, counted once for each.
+    pub queued: u64,
+    /// Bytes of those of QoS 1 and 2: topic, properties and payload.
+    pub queued_bytes: u64,
     /// Of all sessions.
     pub subscriptions: u64,
     /// Topics with a retained message.

@@ -19,7 +19,8 @@ impl Broker {
             Some(will) if now(&will) => (Some(will), false),
             other => (None, other.is_some()),
         };
-        let end = Change::Disconnect { expiry, will_pending: pending, sent: owned.state.window.next_number() };
+        let sent = owned.session.on_record(owned.state.window.next_number());
+        let end = Change::Disconnect { expiry, will_pending: pending, sent };
         let mut wanted = true;
         while wanted {
             let mut batch = BatchBuilder::default();

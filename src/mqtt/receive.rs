@@ -206,6 +206,7 @@ impl<S> Connection<S> {
         }
         let reason = match window.receive(packet_id) {
             Receipt::First(number) if self.owned.session.tracked.load(Ordering::Acquire) => {
+                let number = self.owned.session.on_record(number);
                 Change::Receive { number }.record(self.owned.session.id, true, &mut self.batch);
                 self.answers.push(Answer::Pubrel(packet_id));
                 return;
@@ -226,6 +227,7 @@ impl<S> Connection<S> {
         if let Some(acknowledged) = progress
             && self.owned.session.tracked.load(Ordering::Acquire)
         {
+            let acknowledged = acknowledged.on_record(|number| self.owned.session.on_record(number));
             Change::Acknowledge(acknowledged).record(self.owned.session.id, false, &mut self.batch);
         }
     }

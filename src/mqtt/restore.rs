@@ -17,7 +17,7 @@ use super::{
     mailbox::{Delivery, Entry},
     routing::{Made, SubscriptionOptions},
     session::SessionState,
-    window::Window,
+    window::{MAXIMUM_SPAN, Window},
 };
 use crate::{
     journal::{OwnedRecord, ReadError, Record, Slice, StateError, StateStore, Watermark},
@@ -44,6 +44,19 @@ impl Dispatch {
     /// # Errors
     /// [`RestoreError`]
     pub fn restore(broker: Arc<Broker>, store: &StateStore, now: Micros) -> Result<(Self, Sequence), RestoreError> {
+        let (mut dispatch, replayed) = Self::replay(broker, store)?;
+        dispatch.end_connections(now);
+        dispatch.end_expired(now);
+        dispatch.replay = None;
+        dispatch.best_effort_to = replayed;
+        dispatch.revive();
+        let changes = dispatch.ledger.take_changes();
+        store.commit(changes.checkpoint(), replayed)?;
+        Ok((dispatch, replayed))
+    }
+
+    /// What is on record, as the dispatcher had it when the last record was applied.
+    fn replay(broker: Arc<Broker>, store: &StateStore) -> Result<(Self, Sequence), RestoreError> {
         let checkpoint = store.position()?;
         let mut dispatch = Self::new(Arc::clone(&broker));
         dispatch.load(store)?;
@@ -51,12 +64,6 @@ impl Dispatch {
         each_record(&broker, checkpoint, |record| note_closure(record, &mut closures))?;
         dispatch.replay = Some(closures);
         let replayed = each_record(&broker, checkpoint, |record| dispatch.apply(record, Pass::Durable))?;
-        dispatch.end_connections(now);
-        dispatch.replay = None;
-        dispatch.best_effort_to = replayed;
-        dispatch.revive();
-        let changes = dispatch.ledger.take_changes();
-        store.commit(changes.checkpoint(), replayed)?;
         Ok((dispatch, replayed))
     }
 
@@ -88,7 +95,7 @@ impl Dispatch {
         if let Some(Made::Shared(group)) = made
             && let Some(account) = self.ledger.change(session.id)
         {
-            account.groups.push(group);
+            account.join(group);
         }
         session.subscriptions.lock().insert(wanted.filter.into());
     }
@@ -112,6 +119,13 @@ impl Dispatch {
         }
         let all: Vec<_> = self.ledger.iter().map(|(id, _)| *id).collect();
         all.into_iter().for_each(|id| self.ledger.set_deadline(id));
+    }
+
+    /// Sessions whose time has passed meanwhile are not there for a client that comes at once.
+    fn end_expired(&mut self, now: Micros) {
+        let is_over = |account: &Account| account.expires_at().is_some_and(|end| end <= now);
+        let expired: Vec<_> = self.ledger.iter().filter(|(_, account)| is_over(account)).map(|(id, _)| *id).collect();
+        expired.into_iter().for_each(|id| self.end(id));
     }
 
     /// Fills the living sessions with what waits for them.
@@ -169,7 +183,9 @@ fn revive(account: &Account, retained: &BySequence) -> SessionState {
 fn in_flight_to(account: &Account) -> u64 {
     let queue = &account.queue;
     let received = queue.received().last().map_or(queue.base(), |last| last + 1);
-    queue.reach(account.receive_maximum).min(account.sent).max(received)
+    // Numbers further apart would share a packet identifier.
+    let span = queue.base() + MAXIMUM_SPAN as u64;
+    queue.reach(account.receive_maximum).min(account.sent).min(span).max(received)
 }
 
 fn note_closure(record: &Record<'_>, closures: &mut Closures) {
@@ -193,3 +209,6 @@ fn each_record(broker: &Broker, after: Sequence, mut visit: impl FnMut(&Record<'
     }
     Ok(reader.position())
 }
+
+#[cfg(test)]
+mod tests;

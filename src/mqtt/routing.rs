@@ -47,7 +47,8 @@ impl SubscriptionOptions {
     }
 }
 
-/// A group's number: the sequence of the record that made it.
+/// A group's number: the sequence of the record that made it, or, where that has made several, the next
+/// that is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub u64);
 
@@ -113,16 +114,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// The member whose turn it is, of those that `is_there`, or, where none is and `anyone` may
-    /// have it, of all. The same at every reading of the journal.
-    pub fn next(&mut self, is_there: impl Fn(SessionId) -> bool, anyone: bool) -> Option<Target> {
-        let there = || self.members.iter().filter(|member| is_there(member.session.id));
-        let chosen = match there().count() as u64 {
-            0 if anyone => self.members.get(usize::try_from(self.turn % (self.members.len() as u64).max(1)).ok()?),
-            0 => None,
-            count => there().nth(usize::try_from(self.turn % count).ok()?),
-        };
-        let chosen = chosen.cloned();
+    /// The member whose turn it is, of those that `may` have it. The same at every reading of the
+    /// journal.
+    pub fn next(&mut self, may: impl Fn(SessionId) -> bool) -> Option<Target> {
+        let those = || self.members.iter().filter(|member| may(member.session.id));
+        let count = those().count() as u64;
+        let chosen = those().nth(usize::try_from(self.turn.checked_rem(count)?).ok()?).cloned();
         self.turn += u64::from(chosen.is_some());
         chosen
     }
@@ -134,7 +131,7 @@ impl Group {
         let online =
             |id| self.members.iter().any(|member| member.session.id == id && member.session.mailbox.lock().is_online());
         let there: Vec<_> = self.members.iter().map(|member| member.session.id).filter(|&id| online(id)).collect();
-        let chosen = self.next(|id| there.contains(&id), false);
+        let chosen = self.next(|id| there.contains(&id));
         self.best_effort_turn = self.turn;
         self.turn = turn;
         chosen
@@ -205,6 +202,7 @@ impl Routing {
         options: SubscriptionOptions,
         new: GroupId,
     ) -> GroupId {
+        let new = (new.0..).map(GroupId).find(|id| !self.groups.contains_key(id)).unwrap_or(new);
         let id = *self.group_names.entry(text.into()).or_insert(new);
         let group = self.groups.entry(id).or_insert_with(|| {
             self.tree.insert(filter, Subscriber::Group(id));
@@ -282,6 +280,12 @@ impl Routing {
         self.subscriptions
     }
 
+    /// How many of them are shared.
+    #[must_use]
+    pub fn shared_subscriptions(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+
     /// Whether a subscription may have been made after the best-effort message with this sequence was
     /// passed on, and in front of it in the journal.
     #[must_use]
@@ -296,6 +300,10 @@ impl Routing {
         }
         let mut merge = Merge::default();
         self.tree.visit_matches(topic, |subscriber| merge.add(subscriber));
+        // The same at every reading of the journal, whatever the order in the tree: a session that is in
+        // several groups gets a numbered message from each.
+        merge.targets.groups.sort_unstable();
+        merge.targets.sessions.iter_mut().for_each(|target| target.identifiers.sort_unstable());
         let targets = Arc::new(merge.targets);
         self.remembered_bytes += topic.len() + size_of::<Targets>() + targets.sessions.len() * size_of::<Target>();
         if self.remembered_bytes > REMEMBERED_BYTES {
@@ -408,17 +416,28 @@ mod tests {
         assert!(targets.sessions.is_empty());
         assert_eq!(targets.groups.as_slice(), [GroupId(1)]);
         let group = routing.group_mut(GroupId(1)).unwrap();
-        let mut turn =
-            |there: &[u64], anyone| group.next(|id| there.contains(&id.0), anyone).map(|target| target.session.id.0);
-        let taken: Vec<_> = (0..6).map(|_| turn(&[1, 2, 3], true).unwrap()).collect();
+        let mut turn = |there: &[u64]| group.next(|id| there.contains(&id.0)).map(|target| target.session.id.0);
+        let taken: Vec<_> = (0..6).map(|_| turn(&[1, 2, 3]).unwrap()).collect();
         assert_eq!(taken, [1, 2, 3, 1, 2, 3]);
-        assert_eq!((turn(&[2], true), turn(&[2], true)), (Some(2), Some(2)));
-        assert!(turn(&[], true).is_some(), "someone must keep it");
-        assert_eq!(turn(&[], false), None);
+        assert_eq!((turn(&[2]), turn(&[2])), (Some(2), Some(2)));
+        assert_eq!(turn(&[]), None);
         assert_eq!(routing.unsubscribe("$share/g/a/+", SessionId(1)), Some((GroupId(1), false)));
         routing.unsubscribe("$share/g/a/+", SessionId(2));
         assert_eq!(routing.unsubscribe("$share/g/a/+", SessionId(3)), Some((GroupId(1), true)));
         assert!(routing.targets("a/b").groups.is_empty());
         assert_eq!(routing.subscriptions(), 0);
+    }
+
+    #[test]
+    fn one_packet_makes_several_groups() {
+        let mut routing = Routing::default();
+        let one = session(1);
+        for text in ["$share/g/a", "$share/g/b", "$share/h/a"] {
+            subscribe(&mut routing, text, &one, Qos::AtLeastOnce, 0);
+        }
+        assert_eq!(routing.targets("a").groups.as_slice(), [GroupId(1), GroupId(3)]);
+        assert_eq!(routing.targets("b").groups.as_slice(), [GroupId(2)]);
+        assert_eq!(routing.unsubscribe("$share/g/b", one.id), Some((GroupId(2), true)));
+        assert_eq!(routing.subscriptions(), 2);
     }
 }

@@ -44,8 +44,9 @@ pub struct Session {
     pub listed: AtomicBool,
     /// Whether the ledger keeps its queue, and must be told what is acknowledged.
     pub tracked: AtomicBool,
-    /// Messages with a number queued so far, as long as it is not tracked. The dispatcher's.
-    pub numbered: AtomicU64,
+    /// Messages with a number that were queued before it was tracked: the ledger counts from there. The
+    /// dispatcher's.
+    pub untracked: AtomicU64,
     /// A lower bound of the records in flight, or the end of numbers.
     in_flight: AtomicU64,
     /// Rises with every connection that wants the session.
@@ -127,11 +128,22 @@ impl Session {
             given_away: Mutex::default(),
             listed: AtomicBool::new(false),
             tracked: AtomicBool::new(false),
-            numbered: AtomicU64::new(0),
+            untracked: AtomicU64::new(0),
             in_flight: AtomicU64::new(u64::MAX),
             claims: AtomicU64::new(0),
             state: Arc::new(AsyncMutex::new(state)),
         }
+    }
+
+    /// The number that the ledger has for the message with this number. A start does not know what was
+    /// queued before the ledger began to count.
+    #[must_use]
+    pub fn on_record(&self, number: u64) -> u64 {
+        // As long as it does not count, it has none of what was sent.
+        if !self.tracked.load(Ordering::Acquire) {
+            return 0;
+        }
+        number.saturating_sub(self.untracked.load(Ordering::Relaxed))
     }
 
     /// The first record that it may still have to read.

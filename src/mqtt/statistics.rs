@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::traffic::Traffic;
+
 /// A number that only rises, or with [`Counter::sub`] one that also falls.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -22,6 +24,11 @@ impl Counter {
         self.0.store(n, Ordering::Relaxed);
     }
 
+    /// Sets it to `n` unless it is higher.
+    pub fn raise(&self, n: u64) {
+        self.0.fetch_max(n, Ordering::Relaxed);
+    }
+
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -34,6 +41,16 @@ impl Counter {
 pub struct Statistics {
     /// Connections that are open and past CONNECT.
     pub connections: Counter,
+    /// The most there were at a time.
+    pub most_connections: Counter,
+    /// Connections that have come past CONNECT.
+    pub connected: Counter,
+    /// Sockets accepted, also those whose TLS handshake came to nothing.
+    pub sockets: Counter,
+    /// What clients have sent, from behind CONNECT on.
+    pub incoming: Traffic,
+    /// What was sent to clients.
+    pub outgoing: Traffic,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections refused or ended because of what the client sent.
@@ -57,6 +74,10 @@ pub struct Statistics {
     pub dropped: Counter,
     /// Messages with the retain flag that were not retained because of the limits.
     pub not_retained: Counter,
+    /// Publications to topics that are the broker's own, which clients may not publish to.
+    pub reserved: Counter,
+    /// Sessions ended because their clients stayed away.
+    pub expired: Counter,
     /// Subscriptions there are.
     pub subscriptions: Counter,
     /// Topics with a retained message.

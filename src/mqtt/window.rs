@@ -15,7 +15,7 @@ const IDENTIFIERS: u64 = 65_535;
 
 /// Messages behind the oldest unacknowledged one that may have been sent, unless the client's
 /// receive maximum allows more: a client that never acknowledges one of them stalls at some point.
-const MAXIMUM_SPAN: usize = 16_384;
+pub const MAXIMUM_SPAN: usize = 16_384;
 
 /// How far a message has come.
 #[derive(Clone, Debug)]

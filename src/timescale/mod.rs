@@ -15,6 +15,7 @@ mod error;
 mod feed;
 mod progress;
 mod query;
+mod resume;
 mod rows;
 mod schema;
 mod statistics;

@@ -32,7 +32,7 @@ impl Statistics {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Transactions that wrote them.
+    /// Batches that they came in.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
@@ -103,7 +103,7 @@ impl Statistics {
     }
 }
 
-/// What one transaction did.
+/// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Rows written.
@@ -112,4 +112,12 @@ pub struct Stored {
     pub known_rows: u64,
     /// Publications set aside.
     pub dead_letters: u64,
+}
+
+impl std::ops::AddAssign for Stored {
+    fn add_assign(&mut self, more: Self) {
+        self.rows += more.rows;
+        self.known_rows += more.known_rows;
+        self.dead_letters += more.dead_letters;
+    }
 }

@@ -4,18 +4,19 @@
 //! finds the cursor elsewhere and writes nothing. So every record is stored once, whatever
 //! becomes of connections and commits.
 //!
-//! The normal path is a bare COPY into the table. Only when the table refuses a row is the
-//! batch stored again in parts, through a temporary table that lets rows be skipped which the
-//! table has already, and halved until the refused rows stand alone.
+//! The normal path is a bare COPY into the table. Only when the table refuses a row, or may have
+//! it already, is the batch stored with care: through a temporary table, leaving out rows that
+//! the table has, and halved until the refused ones stand alone. When the server cannot take so
+//! much in one transaction, the batch becomes several, each with the cursor at its own end.
 
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
-use uuid::Uuid;
 
 use super::{
-    error::{WriteError, is_about_a_row, within},
-    rows::{COLUMNS, RowBatch},
+    error::{WriteError, is_about_a_row, is_too_much, within},
+    rows::{COLUMNS, Part, RowBatch},
+    schema::Key,
     statistics::Stored,
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A constraint that is checked at commit would refuse a row when it is too late to tell which.
-const BEGIN_PARTS: &str =
+const BEGIN_WITH_CARE: &str =
     "set constraints all immediate; create temporary table incoming_events (like events) on commit drop";
 
 /// Where dead letters come from: the journal has the publication, the mapper the event.
@@ -37,49 +38,83 @@ pub struct Origin {
     pub mapper: Arc<dyn EventMapper>,
 }
 
+/// What the table may have already.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Tells that a row is there.
+    pub key: Key,
+    /// Events up to here may have been stored before.
+    pub through: Sequence,
+}
+
 /// Stores a batch whose records follow the cursor as it should be in the database.
-pub async fn store(connection: &mut PgConnection, origin: &Origin, batch: &RowBatch) -> Result<Stored, WriteError> {
-    match within(limits::TIMESCALE_TIMEOUT, store_whole(connection, origin, batch)).await {
+pub async fn store(
+    connection: &mut PgConnection,
+    origin: &Origin,
+    known: Known,
+    batch: &RowBatch,
+) -> Result<Stored, WriteError> {
+    let mut stored = Stored::default();
+    let (mut parts, mut told) = (vec![batch.whole()], false);
+    while let Some(part) = parts.pop() {
+        match (store_part(connection, origin, known, part).await, part.halves()) {
+            (Ok(more), _) => stored += more,
+            (Err(WriteError::Store(error)), Some([first, second])) if is_too_much(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, rows = part.len(), "too much for one transaction: storing in parts");
+                }
+                parts.extend([second, first]);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(stored)
+}
+
+async fn store_part(
+    connection: &mut PgConnection,
+    origin: &Origin,
+    known: Known,
+    part: Part<'_>,
+) -> Result<Stored, WriteError> {
+    if part.after() < known.through {
+        return store_with_care(connection, origin, known.key, part).await;
+    }
+    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, part)).await {
         Err(WriteError::Store(error)) if is_about_a_row(&error) => {
-            tracing::debug!(%error, rows = batch.len(), "storing a batch in parts");
-            store_in_parts(connection, origin, batch).await
+            tracing::debug!(%error, rows = part.len(), "storing with care");
+            store_with_care(connection, origin, known.key, part).await
         }
         outcome => outcome,
     }
 }
 
-async fn store_whole(connection: &mut PgConnection, origin: &Origin, batch: &RowBatch) -> Result<Stored, WriteError> {
-    let mut transaction = begin(connection, origin, batch).await?;
+async fn store_bare(connection: &mut PgConnection, origin: &Origin, part: Part<'_>) -> Result<Stored, WriteError> {
+    let mut transaction = begin(connection, origin, part).await?;
     let mut stored = Stored::default();
-    if batch.len() > 0 {
-        stored.rows = copy(&mut transaction, "events", batch.copy_data()).await?;
+    if part.len() > 0 {
+        stored.rows = copy(&mut transaction, "events", part.copy_data()).await?;
     }
     transaction.commit().await?;
     Ok(stored)
 }
 
-/// Begins a transaction in which the cursor is where it will be once the batch is stored.
+/// Begins a transaction in which the cursor is where it will be once the part is stored.
 async fn begin<'c>(
     connection: &'c mut PgConnection,
     origin: &Origin,
-    batch: &RowBatch,
+    part: Part<'_>,
 ) -> Result<PgTransaction<'c>, WriteError> {
     let mut transaction = connection.begin().await?;
-    advance(&mut transaction, origin.journal.id(), batch.after(), batch.through()).await?;
-    Ok(transaction)
-}
-
-/// Moves the cursor of a journal, if it stands where it should.
-pub async fn advance(
-    connection: &mut PgConnection,
-    journal: Uuid,
-    from: Sequence,
-    to: Sequence,
-) -> Result<(), WriteError> {
-    let sql = "update mqtt.writer_cursor set sequence = $3, updated_at = now() where journal = $1 and sequence = $2";
-    let update = sqlx::query(sql).bind(journal).bind(from.0.cast_signed()).bind(to.0.cast_signed());
-    match update.execute(connection).await?.rows_affected() {
-        1 => Ok(()),
+    let sql = "update mqtt.writer_cursor set sequence = $3, last_event = coalesce($4, last_event), updated_at = now()
+         where journal = $1 and sequence = $2";
+    let update = sqlx::query(sql)
+        .bind(origin.journal.id())
+        .bind(part.after().0.cast_signed())
+        .bind(part.through().0.cast_signed())
+        .bind(part.last().map(|(_, id)| id));
+    match update.execute(&mut *transaction).await?.rows_affected() {
+        1 => Ok(transaction),
         _ => Err(WriteError::Overtaken),
     }
 }
@@ -94,50 +129,52 @@ async fn copy(connection: &mut PgConnection, table: &str, data: [&[u8]; 3]) -> R
     copy.finish().await
 }
 
-async fn store_in_parts(
+async fn store_with_care(
     connection: &mut PgConnection,
     origin: &Origin,
-    batch: &RowBatch,
+    key: Key,
+    part: Part<'_>,
 ) -> Result<Stored, WriteError> {
-    let mut transaction = begin(connection, origin, batch).await?;
-    sqlx::raw_sql(BEGIN_PARTS).execute(&mut *transaction).await?;
+    // The whole takes as long as it needs, a silent server is found out by each step.
+    const STEP: std::time::Duration = limits::TIMESCALE_TIMEOUT;
+    let mut transaction = within(STEP, begin(connection, origin, part)).await?;
+    within(STEP, async { Ok(sqlx::raw_sql(BEGIN_WITH_CARE).execute(&mut *transaction).await?) }).await?;
     let mut stored = Stored::default();
-    let mut parts = vec![(0, batch.len())];
-    while let Some((start, end)) = parts.pop() {
-        let part = store_part(&mut transaction, batch, start, end);
-        match within(limits::TIMESCALE_TIMEOUT, async { Ok(part.await) }).await? {
-            Ok(rows) => {
+    let mut pieces = vec![part];
+    while let Some(piece) = pieces.pop() {
+        let result = within(STEP, async { Ok(insert_new(&mut transaction, key, piece).await) }).await?;
+        match (result, piece.halves()) {
+            (Ok(rows), _) => {
                 stored.rows += rows;
-                stored.known_rows += (end - start) as u64 - rows;
+                stored.known_rows += (piece.len() as u64).saturating_sub(rows);
             }
-            Err(error) if !is_about_a_row(&error) => return Err(error.into()),
-            Err(error) if end - start == 1 => {
-                if let Some(sequence) = batch.sequence(start) {
-                    set_aside(&mut transaction, origin, sequence, &error).await?;
+            (Err(error), _) if !is_about_a_row(&error) => return Err(error.into()),
+            (Err(_), Some([first, second])) => pieces.extend([second, first]),
+            (Err(error), None) => {
+                if let Some((sequence, _)) = piece.last() {
+                    within(STEP, set_aside(&mut transaction, origin, sequence, &error)).await?;
                     stored.dead_letters += 1;
                 }
             }
-            Err(_) => {
-                let middle = start + (end - start) / 2;
-                parts.extend([(middle, end), (start, middle)]);
-            }
         }
     }
-    transaction.commit().await?;
+    within(STEP, async { Ok(transaction.commit().await?) }).await?;
     Ok(stored)
 }
 
-/// Stores some rows, or leaves the transaction as it was. Returns how many were new.
-async fn store_part(
-    transaction: &mut PgTransaction<'_>,
-    batch: &RowBatch,
-    start: usize,
-    end: usize,
-) -> Result<u64, sqlx::Error> {
-    let insert = format!("insert into events ({COLUMNS}) select {COLUMNS} from incoming_events on conflict do nothing");
+/// Stores the rows that the table does not have, or leaves the transaction as it was. Returns
+/// how many there were.
+async fn insert_new(transaction: &mut PgTransaction<'_>, key: Key, piece: Part<'_>) -> Result<u64, sqlx::Error> {
+    // Without the columns of the key, a conflict with any other unique key would lose the row.
+    let unless_known = match key {
+        Key::Id => "on conflict (id) do nothing",
+        Key::IdAndTime => "on conflict (id, timestamp) do nothing",
+        Key::Missing => "where not exists (select from events where events.id = incoming_events.id)",
+    };
+    let insert = format!("insert into events ({COLUMNS}) select {COLUMNS} from incoming_events {unless_known}");
     let mut savepoint = transaction.begin().await?;
     let result = async {
-        copy(&mut savepoint, "incoming_events", batch.copy_data_of(start, end)).await?;
+        copy(&mut savepoint, "incoming_events", piece.copy_data()).await?;
         let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *savepoint).await?.rows_affected();
         sqlx::raw_sql("truncate incoming_events").execute(&mut *savepoint).await?;
         Ok(inserted)

@@ -15,10 +15,11 @@ use super::{
     error::{WriteError, within},
     feed::{Batches, Feed},
     progress::Progress,
+    resume::resume,
     rows::RowBatch,
     schema,
     statistics::Statistics,
-    store::{self, Origin},
+    store::{self, Known, Origin},
     transport,
 };
 use crate::{
@@ -112,7 +113,8 @@ impl Writer {
     /// One session with the database, until it fails or `stop` is cancelled and all is stored.
     async fn write(&mut self, stop: &CancellationToken, retry: &mut Retry) -> Result<(), WriteError> {
         let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.connect()).await?;
-        let position = within(limits::TIMESCALE_TIMEOUT, self.resume(&mut connection)).await?;
+        let prepared = within(limits::TIMESCALE_TIMEOUT, self.prepare(&mut connection)).await;
+        let Prepared { position, known } = prepared.map_err(WriteError::preparing)?;
         self.cursor.set(position);
         self.statistics.record_position(position);
         if retry.failures == 0 || self.lag() == 0 {
@@ -126,7 +128,7 @@ impl Writer {
             batch_bytes: self.settings.memory / 2,
         };
         let (mut batches, task) = feed.start(stop.clone());
-        self.store_all(&mut connection, &mut batches, retry).await?;
+        self.store_all(&mut connection, &mut batches, known, retry).await?;
         let ended = task.await.unwrap_or(Err(ReadError::Cancelled));
         connection.close().await?;
         Ok(ended?)
@@ -136,9 +138,10 @@ impl Writer {
         &self,
         connection: &mut PgConnection,
         batches: &mut Batches,
+        known: Known,
         retry: &mut Retry,
     ) -> Result<(), WriteError> {
-        let mut progress = Progress::default();
+        let (mut progress, mut known_told) = (Progress::default(), false);
         batches.give_back(RowBatch::default());
         loop {
             let batch = match timeout(limits::TIMESCALE_PING_INTERVAL, batches.next()).await {
@@ -149,7 +152,13 @@ impl Writer {
                     continue;
                 }
             };
-            let stored = store::store(connection, &self.origin, &batch).await?;
+            let stored = store::store(connection, &self.origin, known, &batch).await?;
+            if stored.known_rows > 0 && !std::mem::replace(&mut known_told, true) {
+                tracing::warn!(
+                    rows = stored.known_rows,
+                    "the table has events already that its cursor is not at: left out"
+                );
+            }
             self.cursor.set(batch.through());
             self.statistics.record_stored(&stored, batch.through());
             self.works(retry);
@@ -170,51 +179,36 @@ impl Writer {
     }
 
     async fn connect(&self) -> Result<PgConnection, WriteError> {
-        let mut connection = transport::connect(&self.settings.database).await.map_err(WriteError::Connect)?;
+        let database = &self.settings.database;
+        let refused = |error| WriteError::connecting(database.get_host(), error);
+        let mut connection = transport::connect(database).await.map_err(refused)?;
         // A bridge that vanished must not hold the cursor's lock; and notices are not news.
         let settings = "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'";
         sqlx::raw_sql(settings).execute(&mut connection).await.map_err(WriteError::Connect)?;
         Ok(connection)
     }
 
-    /// Where to go on: what the database says, for it alone knows what it has.
-    async fn resume(&mut self, connection: &mut PgConnection) -> Result<Sequence, WriteError> {
+    /// Makes and looks at the tables, then asks the database how far it is.
+    async fn prepare(&mut self, connection: &mut PgConnection) -> Result<Prepared, WriteError> {
         schema::migrate(connection).await?;
         let table = schema::inspect(connection).await?;
         if !std::mem::replace(&mut self.table_reported, true) {
             table.report();
         }
-        let journal = self.origin.journal.id();
-        let start = self.origin.journal.oldest().previous();
-        let stored: Option<i64> = sqlx::query_scalar("select sequence from mqtt.writer_cursor where journal = $1")
-            .bind(journal)
-            .fetch_optional(&mut *connection)
-            .await?;
-        let Some(stored) = stored else {
-            sqlx::query("insert into mqtt.writer_cursor (journal, sequence) values ($1, $2)")
-                .bind(journal)
-                .bind(start.0.cast_signed())
-                .execute(connection)
-                .await?;
-            return Ok(start);
-        };
-        let stored = Sequence(stored.max(0).cast_unsigned());
-        let end = self.origin.journal.watermark(Watermark::Appended);
-        let position = if stored > end {
-            tracing::error!(%stored, %end,
-                "the database has events beyond the journal's end: the journal was restored from an older copy; \
-                 writing again what it holds, leaving out what the table has");
-            start
-        } else if stored < start {
-            tracing::error!(after = %stored, before = %start.next(),
-                "the journal no longer holds records that the database does not have: they are lost to the table");
-            start
-        } else {
-            return Ok(stored);
-        };
-        store::advance(connection, journal, stored, position).await?;
-        Ok(position)
+        let resumed = resume(connection, &self.origin, table.key).await?;
+        if resumed.position < self.statistics.cursor() {
+            tracing::warn!(stored = %self.statistics.cursor(), now = %resumed.position,
+                "the database has gone back, to an older copy or to a server that had not yet followed: \
+                 writing again what the journal holds");
+        }
+        Ok(Prepared { position: resumed.position, known: Known { key: table.key, through: resumed.known_through } })
     }
+}
+
+/// Where a session begins, and what it must look for.
+struct Prepared {
+    position: Sequence,
+    known: Known,
 }
 
 /// When to try again, and what was last said about it: one line for each change of state.

@@ -4,6 +4,11 @@
 
 #![cfg(test)]
 
+mod plain;
 mod query;
+mod resume;
+mod roles;
+mod server;
 mod support;
+mod tls;
 mod writer;

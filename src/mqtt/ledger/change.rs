@@ -224,6 +224,14 @@ pub fn subscription(filter: &str, options: u8) -> Option<Subscription<'_>> {
 }
 
 impl Acknowledged {
+    /// The same with the ledger's numbers.
+    #[must_use]
+    pub fn on_record(self, number: impl Fn(u64) -> u64) -> Self {
+        // Of those that it does not have, all come to the same number.
+        let has = |&unacknowledged: &u64| number(unacknowledged + 1) > number(unacknowledged);
+        Self { below: number(self.below), beyond: self.beyond.into_iter().filter(has).map(&number).collect() }
+    }
+
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write_varint(out, self.below);
         write_varint(out, self.beyond.len() as u64);

@@ -60,9 +60,6 @@ pub struct Account {
     pub groups: Vec<GroupId>,
     /// Whether the queue is kept: the session outlives its connection, or others may get its messages.
     pub tracked: bool,
-    /// Whether the queue's numbers are those of the living session. They are not where a start finds
-    /// a session that was not tracked before.
-    pub exact: bool,
     /// Whether the store has any of it.
     stored: bool,
     /// The record that was queued from last, and how many messages it has brought.
@@ -88,7 +85,6 @@ impl Account {
             closed: false,
             groups: Vec::new(),
             tracked: false,
-            exact: true,
             stored: false,
             latest: (Sequence::ZERO, 0),
         }
@@ -98,6 +94,14 @@ impl Account {
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.expiry > 0
+    }
+
+    /// Makes it a member of a group. In the order of their numbers, which is the same at every reading of
+    /// the journal: messages move group by group.
+    pub fn join(&mut self, group: GroupId) {
+        if let Err(at) = self.groups.binary_search(&group) {
+            self.groups.insert(at, group);
+        }
     }
 
     /// How many messages the record `at` has brought before this call, which counts one.
@@ -173,15 +177,31 @@ impl Ledger {
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
         if account.stored {
-            self.changes.remove_session(id, account.queue.rows());
+            self.changes.remove_session(id);
+            self.changes.remove_chunks(id, account.queue.rows());
         }
     }
 
-    /// The name of a session that is over leads nowhere.
-    pub fn end(&mut self, id: SessionId) {
+    /// Leaves nothing of a session that is over but its will, which waits.
+    pub fn leave_will(&mut self, id: SessionId) {
+        self.forget_deadline(id);
+        self.closed.remove(&id);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
-        self.accounts.insert(id, account);
+        if account.stored {
+            self.changes.remove_chunks(id, account.queue.rows());
+        }
+        let left = Account {
+            since: account.since,
+            will: account.will,
+            will_pending: true,
+            ended: true,
+            stored: account.stored,
+            ..Account::new(account.session)
+        };
+        self.accounts.insert(id, left);
+        self.dirty.insert(id);
+        self.set_deadline(id);
     }
 
     fn disown(&mut self, account: &Account) {
@@ -275,7 +295,6 @@ impl Ledger {
     pub fn track(&mut self, id: SessionId) {
         let Some(account) = self.change(id) else { return };
         if !std::mem::replace(&mut account.tracked, true) {
-            account.queue = Queue::starting_at(account.session.numbered.load(Ordering::Relaxed));
             account.session.tracked.store(true, Ordering::Release);
         }
     }

@@ -95,8 +95,11 @@ impl Changes {
         });
     }
 
-    pub(super) fn remove_session(&mut self, id: SessionId, chunks: impl Iterator<Item = u64>) {
+    pub(super) fn remove_session(&mut self, id: SessionId) {
         self.rows.insert((SESSIONS, key(id, &[])), None);
+    }
+
+    pub(super) fn remove_chunks(&mut self, id: SessionId, chunks: impl Iterator<Item = u64>) {
         for first in chunks {
             self.rows.insert((QUEUES, key(id, &first.to_be_bytes())), None);
         }
@@ -166,7 +169,6 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         }
     })?;
     store.load(SUBSCRIPTIONS, |key, value| match decode_subscription(key, value) {
-        // One without a session is what a session that is not kept has left.
         Some((id, subscription)) => {
             if let Some(session) = stored.sessions.get_mut(&id) {
                 session.subscriptions.push(subscription);
@@ -285,7 +287,6 @@ fn decode_account(
         sent,
         closed: flags & CLOSED != 0,
         tracked,
-        exact: tracked,
         stored: true,
         ..Account::new(session)
     })

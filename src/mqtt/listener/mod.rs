@@ -232,6 +232,7 @@ impl Door {
                 );
             });
         }
+        self.broker.statistics.sockets.add(1);
         let broker = Arc::clone(&self.broker);
         let deadline = Instant::now() + broker.settings.handshake_timeout;
         Entrance { broker, profile: Arc::clone(&self.profile), peer, handshake, deadline }

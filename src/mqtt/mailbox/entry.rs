@@ -132,6 +132,12 @@ impl Packed {
         })
     }
 
+    /// The sequence of the entry that was added last, also after it was taken.
+    #[must_use]
+    pub const fn last(&self) -> Sequence {
+        Sequence(self.last)
+    }
+
     /// How many entries there are.
     #[must_use]
     pub const fn len(&self) -> usize {

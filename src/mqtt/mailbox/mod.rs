@@ -10,7 +10,6 @@ use std::{collections::VecDeque, sync::Arc};
 
 pub use entry::{Delivery, Entry, Identifiers, Packed};
 
-use super::routing::GroupId;
 use crate::{
     journal::OwnedRecord,
     types::{Qos, Sequence},
@@ -47,8 +46,12 @@ pub struct Mailbox {
     /// The messages of those entries that are not in the journal, in order.
     records: VecDeque<Arc<OwnedRecord>>,
     best_effort: usize,
-    /// Bytes of the QoS 1 and 2 messages.
+    /// Numbered messages that other members of a shared subscription get.
+    void: usize,
+    /// Bytes of the QoS 1 and 2 messages that are not void.
     bytes: u64,
+    /// Whether entries may not be in the order of the journal: those of other members come later.
+    unordered: bool,
     online: bool,
     dropped: u64,
     /// As its client's listener says, if it had one in this life.
@@ -68,7 +71,7 @@ impl Mailbox {
             self.dropped += 1;
             return Put::Shed;
         }
-        let waiting = self.queue.len() - self.best_effort;
+        let waiting = self.waiting();
         // One message always fits, however large.
         if !best_effort
             && (waiting >= limits.messages || (waiting > 0 && self.bytes + u64::from(entry.size) > limits.bytes))
@@ -84,9 +87,12 @@ impl Mailbox {
     pub fn restore(&mut self, entry: &Entry, record: Option<&Arc<OwnedRecord>>) {
         if entry.qos == Qos::AtMostOnce {
             self.best_effort += 1;
+        } else if entry.void {
+            self.void += 1;
         } else {
             self.bytes += u64::from(entry.size);
         }
+        self.unordered |= entry.sequence < self.queue.last();
         self.queue.push(entry);
         self.records.extend(record.cloned());
     }
@@ -99,9 +105,12 @@ impl Mailbox {
         let entry = self.queue.pop()?;
         if entry.qos == Qos::AtMostOnce {
             self.best_effort -= 1;
+        } else if entry.void {
+            self.void -= 1;
         } else {
             self.bytes -= u64::from(entry.size);
         }
+        self.unordered &= !self.queue.is_empty();
         let record = if entry.from_retained { self.records.pop_front() } else { None };
         if self.records.is_empty() {
             self.records = VecDeque::new();
@@ -117,15 +126,23 @@ impl Mailbox {
         }
     }
 
-    /// Makes the numbered messages of a shared subscription void: other members get them.
-    pub fn give_away(&mut self, group: GroupId) {
+    /// Makes messages void that other members of a shared subscription get, by their numbers; `next` is
+    /// the number behind the last message. Returns the number of the first one that waits here.
+    pub fn give_away(&mut self, next: u64, is_given: impl Fn(u64) -> bool) -> u64 {
+        let first = next.saturating_sub((self.queue.len() - self.best_effort) as u64);
+        let mut number = first;
         self.rewrite(|entry| {
-            let given = entry.group == Some(group) && entry.qos > Qos::AtMostOnce;
-            Some(Entry { void: entry.void || given, ..entry })
+            let mut void = entry.void;
+            if entry.qos > Qos::AtMostOnce {
+                void |= is_given(number);
+                number += 1;
+            }
+            Some(Entry { void, ..entry })
         });
+        first
     }
 
-    fn rewrite(&mut self, change: impl Fn(Entry) -> Option<Entry>) {
+    fn rewrite(&mut self, mut change: impl FnMut(Entry) -> Option<Entry>) {
         let mut kept = Self { online: self.online, dropped: self.dropped, limits: self.limits, ..Self::default() };
         while let Some(Delivery { entry, record }) = self.take(true) {
             if let Some(entry) = change(entry) {
@@ -171,6 +188,12 @@ impl Mailbox {
         self.queue.len()
     }
 
+    /// Messages of QoS 1 and 2 that wait.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.queue.len() - self.best_effort - self.void
+    }
+
     /// Bytes of the QoS 1 and 2 messages that wait.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -180,7 +203,12 @@ impl Mailbox {
     /// The first journal record that waits.
     #[must_use]
     pub fn oldest(&self) -> Option<Sequence> {
-        self.queue.iter().find(|entry| !entry.from_retained).map(|entry| entry.sequence)
+        let mut needed = self.queue.iter().filter(|entry| !entry.from_retained && !entry.void);
+        if self.unordered {
+            needed.map(|entry| entry.sequence).min()
+        } else {
+            needed.next().map(|entry| entry.sequence)
+        }
     }
 
     /// Messages dropped because the queue was full.
@@ -259,11 +287,28 @@ mod tests {
     #[test]
     fn what_is_given_away_keeps_its_number() {
         let mut mailbox = online();
-        let shared = |sequence| Entry { group: Some(GroupId(1)), ..entry(sequence, Qos::AtLeastOnce) };
-        mailbox.put(&shared(1), None, LIMITS);
+        mailbox.put(&entry(1, Qos::AtMostOnce), None, LIMITS);
         mailbox.put(&entry(2, Qos::AtLeastOnce), None, LIMITS);
-        mailbox.give_away(GroupId(1));
-        assert!(mailbox.take(true).unwrap().entry.void);
-        assert!(!mailbox.take(true).unwrap().entry.void);
+        mailbox.put(&entry(3, Qos::ExactlyOnce), None, LIMITS);
+        assert_eq!(mailbox.give_away(9, |number| number == 7), 7);
+        assert_eq!((mailbox.waiting(), mailbox.bytes(), mailbox.oldest()), (1, 10, Some(Sequence(1))));
+        assert_eq!(mailbox.put(&entry(4, Qos::AtLeastOnce), None, LIMITS), Put::Queued, "it takes no room");
+        let taken: Vec<_> = std::iter::from_fn(|| mailbox.take(true)).map(|delivery| delivery.entry).collect();
+        let what: Vec<_> = taken.iter().map(|entry| (entry.sequence.0, entry.void)).collect();
+        assert_eq!(what, [(1, false), (2, true), (3, false), (4, false)]);
+        assert_eq!((mailbox.waiting(), mailbox.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_is_known_in_any_order() {
+        let mut mailbox = online();
+        mailbox.restore(&entry(9, Qos::AtLeastOnce), None);
+        mailbox.restore(&entry(3, Qos::AtLeastOnce), None);
+        mailbox.restore(&entry(5, Qos::AtLeastOnce), None);
+        assert_eq!(mailbox.oldest(), Some(Sequence(3)));
+        mailbox.take(true);
+        assert_eq!(mailbox.oldest(), Some(Sequence(3)));
+        mailbox.take(true);
+        assert_eq!(mailbox.oldest(), Some(Sequence(5)));
     }
 }

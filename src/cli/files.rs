@@ -1,0 +1,70 @@
+//! Looks at the certificates and keys that the configuration names, before anything is opened:
+//! a file that is missing is a mistake in the configuration as much as a wrong value is.
+
+use std::path::{Path, absolute};
+
+use crate::{
+    certs::{
+        CertificateFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem, client_ca_problem,
+        key_problem,
+    },
+    config::{Certificate, DatabaseFile, KeyPath, Settings, TlsSettings},
+};
+
+const CERTIFICATE: &str = "a PEM file with the certificate, followed by its intermediates";
+const KEY: &str = "a PEM file with the certificate's private key, not encrypted";
+const CLIENT_CA: &str = "a PEM file with the certificates of the CAs whose clients are let in";
+const DATABASE_CA: &str = "a PEM file with the certificates of the CAs that sign the database's";
+
+/// Everything that is wrong, with the key that names the file, and what would be right.
+pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
+    let mut problems = Vec::new();
+    let mut development = false;
+    for (key, tls) in settings.tls() {
+        development |= tls.certificate == Certificate::Development;
+        let made_later = development.then(|| DevelopmentCerts::new(settings.certs_dir()).authority().cert);
+        problems.extend(listener_problems(&key, tls, made_later.as_deref()));
+    }
+    if let Some((key, files)) = settings.database_files() {
+        let found = files.iter().filter_map(database_problem);
+        problems.extend(found.map(|problem| (key.clone(), problem)));
+    }
+    problems
+}
+
+/// `made_later` is a CA that the start makes, where it is not there yet.
+fn listener_problems(key: &KeyPath, tls: &TlsSettings, made_later: Option<&Path>) -> Vec<(KeyPath, String)> {
+    let mut problems = Vec::new();
+    if let Certificate::Files { cert, key: private } = &tls.certificate {
+        let files = CertificateFiles { cert: cert.clone(), key: private.clone() };
+        for error in certificate_problems(&files) {
+            let at_key = matches!(error, TlsError::NoKey(_)) || error.file() != cert;
+            let (name, right) = if at_key { ("key", KEY) } else { ("cert", CERTIFICATE) };
+            problems.push((key.key(name), describe(&error, right)));
+        }
+    }
+    if let Some(file) = &tls.client_ca {
+        let is_made_later = !file.exists() && made_later.is_some_and(|made| is_same(made, file));
+        let error = if is_made_later { None } else { client_ca_problem(file) };
+        problems.extend(error.map(|error| (key.key("client_ca"), describe(&error, CLIENT_CA))));
+    }
+    problems
+}
+
+fn database_problem(file: &DatabaseFile) -> Option<String> {
+    let (parameter, error, right) = match file {
+        DatabaseFile::Authority(file) => ("sslrootcert", certificates_problem(file), DATABASE_CA),
+        DatabaseFile::Certificate(file) => ("sslcert", certificates_problem(file), CERTIFICATE),
+        DatabaseFile::Key(file) => ("sslkey", key_problem(file), KEY),
+    };
+    error.map(|error| format!("`{parameter}`: {}", describe(&error, right)))
+}
+
+fn describe(error: &TlsError, right: &str) -> String {
+    format!("{error}; expected {right}")
+}
+
+/// Whether two paths are written for the same place.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((absolute(one), absolute(other)), (Ok(one), Ok(other)) if one == other)
+}

@@ -1,0 +1,206 @@
+//! What sessions there are, for people who ask: a page at a time, in the order of client identifiers.
+//!
+//! Three places know something of a session: its living half, the connection ([`super::presence`]), and
+//! the ledger, which is the dispatcher's. The first two are looked at here, in the time of whoever asks;
+//! the dispatcher is sent a [`Question`] and answers it between two slices of the journal, so that nothing
+//! on the way of a message takes a lock for this. What comes out was true of each session at some moment
+//! while the answer was made. Where no dispatcher runs, there is no answer.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Broker,
+    codec::ProtocolVersion,
+    dispatch::Dispatch,
+    ledger::Account,
+    mailbox::Mailbox,
+    presence::Presence,
+    session::{Session, SessionId},
+};
+use crate::{
+    limits,
+    types::{Micros, SessionInfo, SessionPage, SessionQuery},
+};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The dispatcher is not there, or ends.
+    #[error("the dispatcher does not answer")]
+    Unavailable,
+}
+
+/// What the ledger knows of sessions, in the order in which they are asked for.
+pub struct Question {
+    sessions: Vec<SessionId>,
+    answer: oneshot::Sender<Vec<Option<Recorded>>>,
+}
+
+/// What is on record of a session.
+#[derive(Clone, Copy, Debug)]
+struct Recorded {
+    since: Micros,
+    expiry: u32,
+    expires_at: Option<Micros>,
+    in_flight: Option<u64>,
+}
+
+/// The way to the dispatcher.
+#[derive(Default)]
+pub struct Directory(Mutex<Option<mpsc::Sender<Question>>>);
+
+impl Directory {
+    /// Where questions come out from now on.
+    pub fn open(&self) -> mpsc::Receiver<Question> {
+        let (sender, receiver) = mpsc::channel(limits::SESSION_QUESTIONS);
+        *self.0.lock() = Some(sender);
+        receiver
+    }
+
+    async fn ask(&self, sessions: Vec<SessionId>) -> Result<Vec<Option<Recorded>>, DirectoryError> {
+        let sender = self.0.lock().clone().ok_or(DirectoryError::Unavailable)?;
+        let (answer, answered) = oneshot::channel();
+        sender.send(Question { sessions, answer }).await.map_err(|_| DirectoryError::Unavailable)?;
+        answered.await.map_err(|_| DirectoryError::Unavailable)
+    }
+}
+
+impl Dispatch {
+    /// Answers from the ledger.
+    pub(super) fn answer(&self, question: Question) {
+        let recorded = |id: &SessionId| self.ledger.get(*id).map(Recorded::of);
+        let answer = question.sessions.iter().map(recorded).collect();
+        // Whoever asked may have gone.
+        drop(question.answer.send(answer));
+    }
+}
+
+impl Recorded {
+    fn of(account: &Account) -> Self {
+        Self {
+            since: account.since,
+            expiry: account.expiry,
+            expires_at: account.expires_at(),
+            in_flight: in_flight(account, &account.session.mailbox.lock()),
+        }
+    }
+}
+
+/// Messages sent and not acknowledged, as far as acknowledgements are on record; unknown where the queue is
+/// not kept. Those given to other members of a shared subscription make it a little too low.
+pub fn in_flight(account: &Account, mailbox: &Mailbox) -> Option<u64> {
+    let queue = &account.queue;
+    let unacknowledged = (queue.next() - queue.base()).saturating_sub(queue.beyond().len() as u64);
+    account.tracked.then(|| unacknowledged.saturating_sub(mailbox.waiting() as u64))
+}
+
+impl Broker {
+    /// One page of sessions.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub async fn session_page(&self, query: &SessionQuery) -> Result<SessionPage, DirectoryError> {
+        let (mut page, mut is_last) = self.after(query.cursor.as_deref(), usize::from(query.limit));
+        if query.filters {
+            let within = within(&page, limits::SESSIONS_PAGE_BYTES);
+            is_last &= within == page.len();
+            page.truncate(within);
+        }
+        let next_cursor = page.last().filter(|_| !is_last).map(|session| session.client_id.as_str().to_owned());
+        Ok(SessionPage { sessions: self.describe(&page, query.filters).await?, next_cursor })
+    }
+
+    /// The session of a client, with its filters.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub async fn session(&self, client_id: &str) -> Result<Option<SessionInfo>, DirectoryError> {
+        let found = self.sessions.all().into_iter().find(|session| session.client_id.as_str() == client_id);
+        let found: Vec<_> = found.into_iter().collect();
+        Ok(self.describe(&found, true).await?.pop())
+    }
+
+    /// The first sessions behind a client identifier, and whether there are no others.
+    fn after(&self, cursor: Option<&str>, limit: usize) -> (Vec<Arc<Session>>, bool) {
+        let mut sessions = self.sessions.all();
+        sessions.retain(|session| cursor.is_none_or(|cursor| session.client_id.as_str() > cursor));
+        let is_last = sessions.len() <= limit;
+        if !is_last {
+            sessions.select_nth_unstable_by(limit, |one, other| one.client_id.cmp(&other.client_id));
+            sessions.truncate(limit);
+        }
+        sessions.sort_unstable_by(|one, other| one.client_id.cmp(&other.client_id));
+        (sessions, is_last)
+    }
+
+    async fn describe(&self, sessions: &[Arc<Session>], filters: bool) -> Result<Vec<SessionInfo>, DirectoryError> {
+        let ids = sessions.iter().map(|session| session.id).collect();
+        let recorded = self.directory.ask(ids).await?;
+        let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| {
+            self.info(session, self.presences.get(session.id), recorded, filters)
+        };
+        Ok(sessions.iter().zip(recorded).map(described).collect())
+    }
+
+    fn info(
+        &self,
+        session: &Session,
+        presence: Option<Presence>,
+        recorded: Option<Recorded>,
+        filters: bool,
+    ) -> SessionInfo {
+        let (subscriptions, filters) = {
+            let known = session.subscriptions.lock();
+            (known.len(), filters.then(|| known.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        };
+        let filters = filters.map(|mut filters| {
+            filters.sort_unstable();
+            filters
+        });
+        let mailbox = session.mailbox.lock();
+        SessionInfo {
+            client_id: session.client_id.as_str().to_owned(),
+            connected: presence.is_some(),
+            since: presence.map(|presence| presence.since).or(recorded.map(|recorded| recorded.since)),
+            peer: presence.map(|presence| presence.peer.to_string()),
+            protocol_version: presence.map(|presence| version_name(presence.version)),
+            keep_alive: presence.map(|presence| keep_alive(presence.silence)),
+            session_expiry_interval: recorded.map(|recorded| recorded.expiry),
+            expires_at: recorded.and_then(|recorded| recorded.expires_at).filter(|_| presence.is_none()),
+            subscriptions,
+            filters,
+            queued_messages: mailbox.len(),
+            queued_bytes: mailbox.bytes(),
+            in_flight: recorded.and_then(|recorded| recorded.in_flight),
+            dropped: mailbox.dropped(),
+            // A session that is younger has had none before.
+            dropped_since: self.started,
+        }
+    }
+}
+
+/// How many sessions it takes for this many bytes of filters; at least one.
+fn within(sessions: &[Arc<Session>], bytes: usize) -> usize {
+    let mut left = bytes;
+    let fits = |session: &&Arc<Session>| {
+        let fits = left > 0;
+        left = left.saturating_sub(session.subscriptions.lock().iter().map(|filter| filter.len()).sum());
+        fits
+    };
+    sessions.iter().take_while(fits).count()
+}
+
+const fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::V311 => "3.1.1",
+        ProtocolVersion::V5 => "5.0",
+    }
+}
+
+/// In seconds: silence is allowed for one and a half times as long (MQTT 5.0 section 3.1.2.10).
+fn keep_alive(silence: Option<Duration>) -> u16 {
+    silence.map_or(0, |silence| u16::try_from(silence.as_millis() * 2 / 3 / 1000).unwrap_or(u16::MAX))
+}

@@ -27,6 +27,11 @@ pub const OUTGOING_TOPIC_ALIASES: u16 = 32;
 /// again from there to a whole CONNECT.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of a CONNECT packet, unless the largest packet is smaller: room for the largest will, 64 KiB, and
+/// everything else of reasonable size. A stranger may have it held without having said who it is, and so may
+/// every other connection that has not sent a whole CONNECT.
+pub const MAXIMUM_CONNECT_BYTES: u32 = 96 << 10;
+
 /// Connections of one listener that have not sent a whole CONNECT yet; beyond, the oldest makes
 /// room. Below the 1,024 descriptors that a process has where nobody raised them, and enough for
 /// 5,000 new clients a second that each take 200 ms.

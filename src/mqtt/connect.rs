@@ -58,8 +58,10 @@ impl Broker {
         profile: &Profile,
         handshake: Handshake,
     ) -> Result<Opened, End> {
-        let reading =
-            tokio::time::timeout(self.settings.handshake_timeout, read_packet(io, profile.maximum_packet_size));
+        let reading = tokio::time::timeout(
+            self.settings.handshake_timeout,
+            read_packet(io, profile.maximum_packet_size.min(limits::MAXIMUM_CONNECT_BYTES)),
+        );
         let reading = handshake.run(reading);
         let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
         let Some(read) = read else { return Err(End::PushedOut) };

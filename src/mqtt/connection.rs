@@ -152,6 +152,9 @@ pub struct Connection<S> {
     pub(super) aliased: hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>,
     pub(super) reader: Reader,
     pub(super) slice: Option<Slice>,
+    /// QoS 2 packet identifiers that were held when the connection began: they do not count against its
+    /// receive maximum [MQTT-4.9.0-1].
+    pub(super) held_before: hashbrown::HashSet<u16, foldhash::fast::RandomState>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
     /// Whether there are whole packets in `input` for another batch.
@@ -189,6 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         out: Vec<u8>,
     ) -> Self {
         let reader = broker.journal.reader(broker.journal.watermark(Watermark::Appended), Watermark::Appended);
+        let held_before = owned.state.held.keys().copied().collect();
         let last_received = Instant::now();
         Self {
             keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
@@ -213,6 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             aliased: hashbrown::HashMap::default(),
             reader,
             slice: None,
+            held_before,
             sends: 0,
             more: false,
             held_back: false,
@@ -251,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn enter(&mut self) {
         let Agreement { version, silence, .. } = self.agreement;
-        let presence = Presence { peer: self.peer.clone(), version, silence, since: SystemClock.now() };
+        let presence = Presence { peer: self.peer, version, silence, since: SystemClock.now() };
         self.broker.presences.enter(self.owned.session.id, presence);
         let mut mailbox = self.owned.session.mailbox.lock();
         mailbox.set_limits(self.profile.mailbox);

@@ -169,11 +169,16 @@ impl<S> Connection<S> {
     /// in 5.0 [MQTT-3.3.4-7]; 3.1.1 has no such limit and is slowed down instead. A QoS 2 message
     /// counts until its PUBREL.
     fn check_receive_maximum(&self) -> Result<(), End> {
-        let unacknowledged = self.queue.qos1() + self.answers.qos1() + self.owned.state.held.len();
+        let unacknowledged = self.queue.qos1() + self.answers.qos1() + self.held_now();
         if self.agreement.version == ProtocolVersion::V5 && unacknowledged > usize::from(self.profile.receive_maximum) {
             return Err(End::Forbidden(ReasonCode::ReceiveMaximumExceeded, "more messages in flight than allowed"));
         }
         Ok(())
+    }
+
+    /// QoS 2 messages received on this connection and not released.
+    fn held_now(&self) -> usize {
+        self.owned.state.held.len() - self.held_before.len()
     }
 
     /// PUBREL: the identifier is free, once that is on disk for a session that is kept. Before
@@ -182,6 +187,7 @@ impl<S> Connection<S> {
     fn release(&mut self, packet_id: u16) {
         let kept = self.owned.is_kept();
         let known = self.owned.state.held.remove(&packet_id).is_some();
+        self.held_before.remove(&packet_id);
         if !known && !kept && self.agreement.version == ProtocolVersion::V5 {
             let reason = ReasonCode::PacketIdentifierNotFound;
             let why = self.agreement.explain(NOT_FOUND);

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): checked here, put on record, made by
 //! the dispatcher in its turn, and answered once they are in effect.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{
     acknowledge::{Answer, JOURNAL_FULL},
@@ -54,11 +54,12 @@ impl<S> Connection<S> {
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), End> {
         let mut ended = Vec::new();
+        let mut seen: HashSet<&str, foldhash::fast::RandomState> = HashSet::default();
         let mut reasons = Vec::new();
         for &filter in &unsubscribe.filters {
             reasons.push(if !is_valid(filter) {
                 ReasonCode::TopicFilterInvalid
-            } else if self.owned.session.subscriptions.lock().contains(filter) {
+            } else if self.owned.session.subscriptions.lock().contains(filter) && seen.insert(filter) {
                 ended.push(filter);
                 ReasonCode::Success
             } else {

@@ -1,8 +1,10 @@
 //! PUBLISH (section 3.3 of both standards): flags, topic name, aliases and overlapping
 //! subscriptions.
 
+use std::collections::BTreeMap;
+
 use crate::support::{
-    PEER, VERSIONS,
+    PEER, VERSIONS, accepted,
     bridge::{Bridge, Setup},
     expect_closed, expect_closed_after, expect_nothing_before, leave, persistent,
     properties::{id, number, two_bytes},
@@ -162,6 +164,38 @@ async fn v5_3_3_2_7_aliases_end_with_their_connection() {
     let mut publisher = bridge.client(Version::V5, "publisher").await;
     expect_nothing_before(&mut publisher, &mut subscriber, "alias/marker").await;
     bridge.finish(PEER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_3_3_2_7_the_server_s_aliases_end_with_their_connection() {
+    let bridge = Bridge::start().await;
+    let properties = two_bytes(id::TOPIC_ALIAS_MAXIMUM, 5);
+    let connect = Connect { properties, ..Connect::persistent(Version::V5, "subscriber") };
+    let mut publisher = bridge.client(Version::V5, "publisher").await;
+    for round in 0..3 {
+        let mut subscriber = accepted(&bridge, &connect).await;
+        subscriber.subscribe("alias/#", 1).await;
+        // The last message of a round is not acknowledged, so that the next one begins with it.
+        let mut known = BTreeMap::new();
+        for n in 0..8 {
+            if round == 0 || n > 0 {
+                publisher.publish(&format!("alias/{}", n % 3), "x", 1).await;
+            }
+            let message = subscriber.expect(kind::PUBLISH).await.publish();
+            if let Some(alias) = message.properties().number(id::TOPIC_ALIAS) {
+                let topic = known.entry(alias).or_insert_with(|| message.topic.clone());
+                assert!(topic.starts_with("alias/") && ["", topic.as_str()].contains(&message.topic.as_str()));
+            } else {
+                assert!(message.topic.starts_with("alias/"));
+            }
+            if n < 7 {
+                subscriber.send(&ack(kind::PUBACK, message.id)).await;
+            }
+        }
+        assert!(known.len() <= 3, "{known:?}");
+        leave(subscriber).await;
+    }
+    bridge.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

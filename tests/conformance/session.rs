@@ -6,7 +6,7 @@ use crate::support::{
     expect_nothing_before, leave, persistent,
     properties::{four_bytes, id},
     publish,
-    raw_mqtt::{Connect, DISCONNECT, Publish, Version, ack, kind, packet, refusal, subscribe_all},
+    raw_mqtt::{Connect, DISCONNECT, Publish, Version, ack, counted, kind, packet, refusal, subscribe_all},
     reason, retained, until_sessions,
 };
 
@@ -178,12 +178,27 @@ async fn v5_4_1_0_2_a_session_ends_when_its_time_is_over() {
     assert!(!client.connect_as(&brief).await);
     client.subscribe("marker", 1).await;
     expect_nothing_before(&mut publisher, &mut client, "marker").await;
+    bridge.finish(&[]).await;
+}
 
-    // DISCONNECT may say another time.
-    let expiry = four_bytes(id::SESSION_EXPIRY_INTERVAL, 0);
-    client.send(&packet(0xe0, &[&[0, u8::try_from(expiry.len()).unwrap()], &expiry[..]].concat())).await;
-    client.expect_close().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_4_1_0_2_disconnect_may_say_another_time() {
+    let bridge = Bridge::start().await;
+    let goodbye = |seconds| {
+        let expiry = four_bytes(id::SESSION_EXPIRY_INTERVAL, seconds);
+        packet(0xe0, &[&[0], &counted(&expiry)[..]].concat())
+    };
+    for (name, session_expiry, seconds) in [("shorter", 3600, 0), ("longer", 1, 3600), ("brief", 3600, 1)] {
+        let connect = Connect { session_expiry, clean: false, ..Connect::new(Version::V5, name) };
+        let mut client = accepted(&bridge, &connect).await;
+        client.subscribe("t", 1).await;
+        client.send(&goodbye(seconds)).await;
+        client.expect_close().await;
+    }
+    // The brief one ended last of those that end.
     until_sessions(&bridge, 1).await;
+    let mut longer = bridge.raw(Version::V5).await;
+    assert!(longer.connect("longer", false).await);
     bridge.finish(&[]).await;
 }
 

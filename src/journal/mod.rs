@@ -18,7 +18,7 @@ mod committer;
 mod cursor;
 mod log;
 mod reader;
-mod record;
+pub mod record;
 mod recovery;
 mod segment;
 mod segment_header;

@@ -55,6 +55,10 @@ impl<S> Connection<S> {
         while self.batch.bytes() < limits::MAXIMUM_BATCH_BYTES {
             let rest = bytes.get(taken..).unwrap_or_default();
             let Some(frame) = split(rest, self.profile.maximum_packet_size)? else { return Ok(taken) };
+            // Whatever is in it: the reasons for refusing a CONNECT are not all reasons of a DISCONNECT.
+            if frame.packet_type() == PacketType::Connect {
+                return Err(second_connect());
+            }
             let packet = Packet::decode(&frame, self.agreement.version, Sender::Client)?;
             self.handle(packet)?;
             taken += frame.length();
@@ -100,7 +104,7 @@ impl<S> Connection<S> {
                 .encode(self.agreement.version, u32::MAX, &mut self.out)
                 .map_err(|_| End::Forbidden(ReasonCode::UnspecifiedError, "a PINGRESP has two bytes")),
             Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect)),
-            Packet::Connect(_) => Err(End::Forbidden(ReasonCode::ProtocolError, "a second CONNECT [MQTT-3.1.0-2]")),
+            Packet::Connect(_) => Err(second_connect()),
             Packet::Auth(_) => Err(End::Forbidden(
                 ReasonCode::ProtocolError,
                 "AUTH without an authentication method in CONNECT [MQTT-4.12.0-6]",
@@ -342,6 +346,10 @@ impl<S> Connection<S> {
             }
         }
     }
+}
+
+const fn second_connect() -> End {
+    End::Forbidden(ReasonCode::ProtocolError, "a second CONNECT [MQTT-3.1.0-2]")
 }
 
 /// Whether records may carry this topic.

@@ -105,6 +105,19 @@ async fn whoever_breaks_the_protocol_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_connect_is_a_protocol_error_whatever_it_says() {
+    let bridge = Bridge::start().await;
+    let of_another_protocol = packet(0x10, b"\0\x04MQIT\x05\x02\0\0\0\0\0");
+    let of_the_future = packet(0x10, b"\0\x04MQTT\x09\x02\0\0\0\0\0");
+    for again in [Connect::new(Version::V5, "twice").encode(), of_another_protocol, of_the_future] {
+        let mut client = bridge.client(Version::V5, "twice").await;
+        client.send(&again).await;
+        assert_eq!(client.expect_close().await, Some(0x82), "{again:02x?}");
+    }
+    bridge.finish(&["a second CONNECT"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_finish_is_let_go() {
     let mut bridge = Setup::default().config(HANDSHAKE).start().await;
     let mut bystander = bridge.client(Version::V5, "bystander").await;

@@ -185,6 +185,16 @@ pub fn decode(mut body: &[u8]) -> Option<(SessionId, Change<'_>)> {
     from.is_empty().then_some((session, change))
 }
 
+/// What the body of a state change says, written anew; none if this version did not write it. For
+/// the fuzz targets.
+#[must_use]
+pub fn rewrite(body: &[u8]) -> Option<Vec<u8>> {
+    let (session, change) = decode(body)?;
+    let mut out = Vec::new();
+    change.encode(session, &mut out);
+    Some(out)
+}
+
 fn read_all<'a, T>(from: &mut &'a [u8], read: impl Fn(&mut &'a [u8]) -> Option<T>) -> Option<Vec<T>> {
     let mut all = Vec::new();
     while !from.is_empty() {
@@ -283,6 +293,7 @@ mod tests {
             let mut body = Vec::new();
             change.encode(SessionId(300), &mut body);
             assert_eq!(decode(&body), Some((SessionId(300), change)));
+            assert_eq!(rewrite(&body), Some(body));
         }
     }
 

@@ -220,6 +220,12 @@ impl Door {
         self.broker.connections.spawn(entrance.serve(stream.map(Socket::Tcp)));
     }
 
+    /// Serves a connection of any kind from its first byte of MQTT to its last: for those who bring a
+    /// stream of their own, such as the fuzz targets. Not counted by [`Broker::drain`].
+    pub fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer) -> impl Future<Output = ()> + use<S> {
+        self.open(peer).serve(stream)
+    }
+
     fn open(&self, peer: Peer) -> Entrance {
         let (handshake, has_pushed) = self.handshakes.enter();
         if has_pushed {

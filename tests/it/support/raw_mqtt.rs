@@ -48,8 +48,8 @@ pub struct Connect {
     pub maximum_packet_size: Option<u32>,
     /// Topic, payload, QoS and retain.
     pub will: Option<(String, Vec<u8>, u8, bool)>,
-    /// Seconds that the will waits; MQTT 5 only.
-    pub will_delay: u32,
+    /// Properties of the will, as bytes; MQTT 5 only.
+    pub will_properties: Vec<u8>,
 }
 
 impl Connect {
@@ -64,7 +64,7 @@ impl Connect {
             receive_maximum: None,
             maximum_packet_size: None,
             will: None,
-            will_delay: 0,
+            will_properties: Vec::new(),
         }
     }
 
@@ -100,8 +100,8 @@ impl Connect {
         body.extend(text(&self.id));
         if let Some((topic, payload, _, _)) = &self.will {
             if v5 {
-                body.extend([5, 0x18]);
-                body.extend(self.will_delay.to_be_bytes());
+                body.extend(variable(self.will_properties.len()));
+                body.extend(&self.will_properties);
             }
             body.extend(text(topic));
             body.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
@@ -158,7 +158,7 @@ pub fn subscribe(version: Version, id: u16, filter: &str, options: u8) -> Vec<u8
 }
 
 /// SUBSCRIBE to several filters with their options, all with one identifier, which MQTT 5 knows.
-pub fn subscribe_all(version: Version, id: u16, filters: &[(&str, u8)], identifier: u8) -> Vec<u8> {
+pub fn subscribe_many(version: Version, id: u16, filters: &[(&str, u8)], identifier: u8) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     if version == Version::V5 {
         body.extend(if identifier == 0 { vec![0] } else { vec![2, 0x0b, identifier] });
@@ -175,6 +175,11 @@ pub fn disconnect_with_expiry(seconds: u32) -> Vec<u8> {
     let mut body = vec![0, 5, 0x11];
     body.extend(seconds.to_be_bytes());
     packet(0xe0, &body)
+}
+
+/// Will Delay Interval, a property of a will.
+pub fn will_delay(seconds: u32) -> Vec<u8> {
+    [&[0x18], seconds.to_be_bytes().as_slice()].concat()
 }
 
 /// UNSUBSCRIBE from one filter.

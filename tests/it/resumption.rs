@@ -7,7 +7,7 @@ use crate::support::{
     bridge::{Bridge, Cut, Setup},
     eventually,
     raw_mqtt::{
-        Connect, DISCONNECT, Publish, RawMqtt, Version, ack, disconnect_with_expiry, kind, subscribe, subscribe_all,
+        Connect, DISCONNECT, Publish, RawMqtt, Version, ack, disconnect_with_expiry, kind, subscribe, subscribe_many,
         unsubscribe,
     },
 };
@@ -234,7 +234,7 @@ async fn the_options_of_a_subscription_are_not_forgotten() {
         let mut bridge = Bridge::start().await;
         let (mut client, _) = resume(&bridge, version, "client").await;
         let mut subscribe_to = async |filter, options, identifier| {
-            client.send(&subscribe_all(version, 1, &[(filter, options)], identifier)).await;
+            client.send(&subscribe_many(version, 1, &[(filter, options)], identifier)).await;
             client.expect(kind::SUBACK).await;
         };
         subscribe_to("plain", 1, 0).await;

@@ -14,7 +14,7 @@ use crate::support::{
     chaos::ChaosProxy,
     database::Database,
     eventually,
-    raw_mqtt::{Connect, Publish, RawMqtt, Version, kind},
+    raw_mqtt::{Connect, Publish, RawMqtt, Version, kind, will_delay},
     scratch,
 };
 
@@ -191,8 +191,12 @@ async fn connections_and_sessions_that_end_while_the_disk_is_full_end_once_there
     let mut gone = bridge.raw(version).await;
     gone.connect_as(&Connect { will: will("gone"), ..Connect::new(version, "gone") }).await;
     let mut expired = bridge.raw(version).await;
-    let short =
-        Connect { session_expiry: 1, will_delay: 60, will: will("expired"), ..Connect::persistent(version, "expired") };
+    let short = Connect {
+        session_expiry: 1,
+        will_properties: will_delay(60),
+        will: will("expired"),
+        ..Connect::persistent(version, "expired")
+    };
     expired.connect_as(&short).await;
     for client in [&mut gone, &mut expired] {
         client.subscribe("t", 1).await;

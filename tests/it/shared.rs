@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    sessions::{CASES, back, leave, publish, resume, sync, sync_reading},
+    resumption::{CASES, back, leave, publish, resume, sync, sync_reading},
     support::{
         bridge::{Bridge, Cut, Setup},
         eventually,
-        raw_mqtt::{Connect, Publish, RawMqtt, Version, ack, kind, subscribe_all},
+        raw_mqtt::{Connect, Publish, RawMqtt, Version, ack, kind, subscribe_many},
     },
 };
 
@@ -76,7 +76,7 @@ async fn one_packet_may_have_several_shared_subscriptions() {
         let mut bridge = Bridge::start().await;
         let (mut client, _) = resume(&bridge, version, "client").await;
         let filters = [("$share/g/a", 1), ("$share/g/b", 1), ("$share/h/c", 2), ("d", 1)];
-        client.send(&subscribe_all(version, 1, &[], filters)).await;
+        client.send(&subscribe_many(version, 1, &filters, 0)).await;
         client.expect(kind::SUBACK).await;
         for round in 0..2 {
             for topic in ["a", "b", "c", "d"] {

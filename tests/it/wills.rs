@@ -2,16 +2,16 @@
 //! come back in time, and not at all where it does.
 
 use crate::{
-    sessions::{CASES, back, leave, publish, subscribed, sync},
+    resumption::{CASES, back, leave, publish, subscribed, sync},
     support::{
         bridge::{Bridge, Cut},
-        raw_mqtt::{Connect, Publish, RawMqtt, Version, kind},
+        raw_mqtt::{Connect, Publish, RawMqtt, Version, kind, will_delay},
     },
 };
 
 fn with_will(version: Version, id: &str, delay: u32, expiry: u32) -> Connect {
     let will = Some((format!("will/{id}"), id.as_bytes().to_vec(), 1, true));
-    Connect { will, will_delay: delay, session_expiry: expiry, ..Connect::persistent(version, id) }
+    Connect { will, will_properties: will_delay(delay), session_expiry: expiry, ..Connect::persistent(version, id) }
 }
 
 async fn connected(bridge: &Bridge, connect: &Connect) -> RawMqtt {

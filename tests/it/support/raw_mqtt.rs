@@ -59,8 +59,6 @@ pub struct Connect {
     pub will_properties: Vec<u8>,
     pub user_name: Option<String>,
     pub password: Option<Vec<u8>>,
-    /// Seconds that the will waits; MQTT 5 only.
-    pub will_delay: u32,
 }
 
 impl Connect {
@@ -79,7 +77,6 @@ impl Connect {
             will_properties: Vec::new(),
             user_name: None,
             password: None,
-            will_delay: 0,
         }
     }
 
@@ -116,9 +113,7 @@ impl Connect {
         body.extend(text(&self.id));
         if let Some((topic, payload, _, _)) = &self.will {
             if v5 {
-                let delay = [&[0x18], self.will_delay.to_be_bytes().as_slice()].concat();
-                let delay = if self.will_delay > 0 { delay } else { Vec::new() };
-                body.extend(counted(&[delay.as_slice(), &self.will_properties].concat()));
+                body.extend(counted(&self.will_properties));
             }
             body.extend(text(topic));
             body.extend(text(payload));
@@ -208,9 +203,10 @@ pub fn subscribe_all<F: AsRef<[u8]>>(
     packet(0x82, &body)
 }
 
-/// The property of a SUBSCRIBE that gives its filters an identifier below 128, which MQTT 5 knows; 0 for none.
-pub fn identifier(identifier: u8) -> Vec<u8> {
-    if identifier == 0 { Vec::new() } else { vec![0x0b, identifier] }
+/// SUBSCRIBE to several filters with their options, all with one identifier, which MQTT 5 knows.
+pub fn subscribe_many(version: Version, id: u16, filters: &[(&str, u8)], identifier: u8) -> Vec<u8> {
+    let properties = if identifier == 0 { Vec::new() } else { vec![0x0b, identifier] };
+    subscribe_all(version, id, &properties, filters.iter().copied())
 }
 
 /// A normal DISCONNECT of MQTT 5 that changes the session's expiry.
@@ -218,6 +214,11 @@ pub fn disconnect_with_expiry(seconds: u32) -> Vec<u8> {
     let mut body = vec![0, 5, 0x11];
     body.extend(seconds.to_be_bytes());
     packet(0xe0, &body)
+}
+
+/// Will Delay Interval, a property of a will.
+pub fn will_delay(seconds: u32) -> Vec<u8> {
+    [&[0x18], seconds.to_be_bytes().as_slice()].concat()
 }
 
 /// UNSUBSCRIBE from one filter.

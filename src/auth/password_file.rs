@@ -22,20 +22,20 @@ const MODE: u32 = 0o600;
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordFileError {
     /// The file cannot be read.
-    #[error("{}: cannot read the password file: {source}", file.display())]
+    #[error("{}: cannot read the password file: {error}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file cannot be written.
-    #[error("{}: cannot write the password file: {source}", file.display())]
+    #[error("{}: cannot write the password file: {error}", file.display())]
     Unwritable {
         /// The file.
         file: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        error: io::Error,
     },
     /// A line is no account.
     #[error("{}:{line}: {fault}", file.display())]
@@ -101,7 +101,7 @@ impl PasswordFile {
     /// # Errors
     /// When it cannot be read, or a line is neither an account nor a comment.
     pub fn read(file: &Path) -> Result<Self, PasswordFileError> {
-        let unreadable = |source| PasswordFileError::Unreadable { file: file.to_owned(), source };
+        let unreadable = |error| PasswordFileError::Unreadable { file: file.to_owned(), error };
         Self::parse(file, &fs::read_to_string(file).map_err(unreadable)?)
     }
 
@@ -111,7 +111,7 @@ impl PasswordFile {
     /// As [`PasswordFile::read`].
     pub fn read_or_new(file: &Path) -> Result<Self, PasswordFileError> {
         match Self::read(file) {
-            Err(PasswordFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(PasswordFileError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 Self::parse(file, "")
             }
             read => read,
@@ -181,7 +181,7 @@ impl PasswordFile {
     /// # Errors
     /// As the system says; the old file is as it was then.
     pub fn write(&self) -> Result<(), PasswordFileError> {
-        self.replace().map_err(|source| PasswordFileError::Unwritable { file: self.file.clone(), source })
+        self.replace().map_err(|error| PasswordFileError::Unwritable { file: self.file.clone(), error })
     }
 
     fn replace(&self) -> io::Result<()> {

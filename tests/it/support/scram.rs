@@ -96,18 +96,23 @@ impl Scram {
 }
 
 /// The properties of a step.
-pub fn step(data: impl AsRef<[u8]>) -> Vec<u8> {
-    [string(id::AUTHENTICATION_METHOD, METHOD), string(id::AUTHENTICATION_DATA, data)].concat()
+pub fn step(method: &str, data: impl AsRef<[u8]>) -> Vec<u8> {
+    [string(id::AUTHENTICATION_METHOD, method), string(id::AUTHENTICATION_DATA, data)].concat()
 }
 
 /// An AUTH.
 pub fn auth(code: u8, data: impl AsRef<[u8]>) -> Vec<u8> {
-    packet(0xf0, &[&[code], &counted(&step(data))[..]].concat())
+    auth_with(code, &step(METHOD, data))
+}
+
+/// An AUTH with any properties.
+pub fn auth_with(code: u8, properties: &[u8]) -> Vec<u8> {
+    packet(0xf0, &[&[code], &counted(properties)[..]].concat())
 }
 
 /// A CONNECT that begins an exchange.
 pub fn connect(id: &str, data: impl AsRef<[u8]>) -> Connect {
-    Connect { properties: step(data), ..Connect::new(Version::V5, id) }
+    Connect { properties: step(METHOD, data), ..Connect::new(Version::V5, id) }
 }
 
 /// The authentication data of a CONNACK or an AUTH.

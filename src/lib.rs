@@ -2,6 +2,7 @@
 //! that leaves is a cursor over it. ARCHITECTURE.md walks one PUBLISH through these rooms.
 
 pub mod app;
+pub mod auth;
 pub mod certs;
 pub mod cli;
 pub mod config;

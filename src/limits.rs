@@ -24,7 +24,7 @@ pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 pub const OUTGOING_TOPIC_ALIASES: u16 = 32;
 
 /// Time from accept to the first byte of MQTT (PROXY protocol, TLS and WebSocket together), and
-/// again from there to a whole CONNECT.
+/// again from there to the end of authentication.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of a CONNECT packet, unless the largest packet is smaller: room for the largest will, 64 KiB, and
@@ -32,9 +32,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// every other connection that has not sent a whole CONNECT.
 pub const MAXIMUM_CONNECT_BYTES: u32 = 96 << 10;
 
-/// Connections of one listener that have not sent a whole CONNECT yet; beyond, the oldest makes
-/// room. Below the 1,024 descriptors that a process has where nobody raised them, and enough for
-/// 5,000 new clients a second that each take 200 ms.
+/// Connections of one listener that are not let in yet; beyond, the oldest makes room. Below the 1,024
+/// descriptors that a process has where nobody raised them, and enough for 5,000 new clients a second
+/// that each take 200 ms.
 pub const MAXIMUM_HANDSHAKES: usize = 1_000;
 
 /// Connections that the system accepts before the bridge does (listen(2)); it takes fewer where
@@ -62,6 +62,29 @@ pub const DESCRIPTOR_RESERVE: u64 = 32;
 /// File descriptors that HTTP connections leave to others too: to the journal, the state store
 /// and the database, which must be able to open files under any load.
 pub const DESCRIPTOR_CORE_RESERVE: u64 = 16;
+
+/// Iterations of PBKDF2 in a new password's verifier: the least that RFC 7677 section 4 allows, and
+/// PostgreSQL's default. About a millisecond of one core for each CONNECT with a password, and
+/// devices come back all at once; `passwd --iterations` is for passwords that people choose.
+pub const PASSWORD_ITERATIONS: u32 = 4096;
+
+/// Iterations that a verifier must have: clients refuse fewer (RFC 7677 section 4).
+pub const MINIMUM_PASSWORD_ITERATIONS: u32 = 4096;
+
+/// Iterations that a verifier may have: some tenths of a second of one core for each CONNECT.
+pub const MAXIMUM_PASSWORD_ITERATIONS: u32 = 1_000_000;
+
+/// Random bytes of a new password's salt, as PostgreSQL has them.
+pub const SALT_BYTES: usize = 16;
+
+/// Bytes of a salt that was made elsewhere: decoys have two hashes to make one from.
+pub const MAXIMUM_SALT_BYTES: usize = 64;
+
+/// Random bytes of the server's part of a SCRAM nonce: 144 bits, 24 characters of base64.
+pub const NONCE_BYTES: usize = 18;
+
+/// Characters of the client's part of a SCRAM nonce, which an exchange keeps.
+pub const MAXIMUM_CLIENT_NONCE_BYTES: usize = 256;
 
 /// Messages that wait for one session, online or not.
 pub const MAXIMUM_QUEUED_MESSAGES: usize = 100_000;

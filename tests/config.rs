@@ -5,8 +5,10 @@
 
 use std::{
     fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// Runs the binary in `dir` with nothing of this process's environment but `variables`.
@@ -159,6 +161,95 @@ fn check_config_prints_what_is_in_effect() {
     assert!(printed.contains("# warning: `listener[0].bind`"), "{printed}");
     assert_eq!(printed.lines().last(), Some("ok"));
     assert_eq!(names(dir.path()), Vec::<String>::new(), "nothing is made");
+}
+
+/// Runs `passwd` with this on its standard input.
+fn passwd(dir: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_synap-mqtt"))
+        .arg("passwd")
+        .args(arguments)
+        .env_clear()
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end before it has read anything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn accounts_are_added_changed_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    let run = |arguments: &[&str], input: &str| passwd(dir.path(), &[&["passwords"], arguments].concat(), input);
+    let said = |output: Output| (output.status.code(), text(&output.stdout).to_owned());
+    assert_eq!(said(run(&["one"], "secret\n")), (Some(0), "added one\n".to_owned()));
+    let one = fs::read_to_string(&file).unwrap();
+    assert!(one.starts_with("one:SCRAM-SHA-256$4096:") && !one.contains("secret"), "{one}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&file, format!("# kept\n{one}")).unwrap();
+    fs::write(dir.path().join("secret"), "another\r\nline").unwrap();
+    let two = run(&["two words", "--password-file", "secret", "--iterations", "5000"], "");
+    assert_eq!(said(two), (Some(0), "added two words\n".to_owned()));
+    assert_eq!(said(run(&["one"], "other")), (Some(0), "changed one\n".to_owned()));
+    let both = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = both.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "# kept"));
+    assert!(lines[1].starts_with("one:") && lines[1] != one.trim_end());
+    assert!(lines[2].starts_with("two words:SCRAM-SHA-256$5000:"));
+    assert_eq!(said(run(&["one", "--delete"], "")), (Some(0), "deleted one\n".to_owned()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("# kept\n{}\n", lines[2]));
+    for (arguments, input, code) in [
+        (&["one", "--delete"][..], "", 1),
+        (&["one"], "\n", 1),
+        (&["one"], "", 1),
+        (&["o:ne"], "secret", 1),
+        (&["one", "--password-file", "absent"], "secret", 1),
+        (&["one", "--iterations", "4095"], "secret", 2),
+        (&["one", "--delete", "--password-file", "secret"], "", 2),
+    ] {
+        let output = run(arguments, input);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        assert!(!text(&output.stderr).contains("\"secret"), "{output:?}");
+    }
+    assert_eq!(names(dir.path()), ["passwords", "secret"]);
+}
+
+#[test]
+fn a_wrong_password_file_exits_78_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("pod.toml"), "[auth]\npassword_file = \"passwords\"\n").unwrap();
+    let key = "pod.toml:2: `auth.password_file`: ";
+    for (content, problem) in [
+        (None, "passwords: cannot read the password file: "),
+        (Some("# one\n\npump-7:hunter2\n"), "passwords:3: expected SCRAM-SHA-256$"),
+    ] {
+        content.map(|content| fs::write(dir.path().join("passwords"), content)).transpose().unwrap();
+        for command in [&["check-config"][..], &[]] {
+            let output = synap_mqtt(dir.path(), &[&["--config", "pod.toml"], command].concat(), &[]);
+            assert_eq!(output.status.code(), Some(78), "{command:?}: {output:?}");
+            assert_eq!(text(&output.stdout), "");
+            let said = text(&output.stderr);
+            assert!(said.starts_with(&format!("{key}{problem}")) && !said.contains("hunter2"), "{said}");
+        }
+    }
+    let output = passwd(dir.path(), &["passwords", "one"], "secret");
+    assert_eq!(output.status.code(), Some(1), "a file with a mistake is not written");
+    assert!(text(&output.stderr).starts_with("synap-mqtt: passwords:3: expected SCRAM-SHA-256$"), "{output:?}");
+    fs::write(dir.path().join("passwords"), "").unwrap();
+    assert_eq!(passwd(dir.path(), &["passwords", "pump-7"], "hunter2").status.code(), Some(0));
+    let output = synap_mqtt(dir.path(), &["--config", "pod.toml", "check-config"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).contains("password_file = \"passwords\""));
+    assert!(!text(&output.stdout).contains("SCRAM"));
+    let variables = [("SYNAP_MQTT__HTTP__AUTHENTICATION", "optional"), ("SYNAP_MQTT__AUTH", "{}")];
+    let unchecked = synap_mqtt(dir.path(), &["check-config"], &variables);
+    assert_eq!(unchecked.status.code(), Some(78));
+    assert!(text(&unchecked.stderr).contains("`http.authentication`: needs the accounts of `auth.password_file`"));
+    assert_eq!(names(dir.path()), ["passwords", "pod.toml"]);
 }
 
 #[test]

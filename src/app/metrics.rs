@@ -60,6 +60,7 @@ fn collect_broker(broker: &Broker) {
     counter!("synap_mqtt_bytes_sent_total").absolute(statistics.outgoing.bytes.get());
     counter!("synap_mqtt_connections_total").absolute(statistics.accepted.get());
     counter!("synap_mqtt_connections_refused_total").absolute(statistics.protocol_errors.get());
+    counter!("synap_mqtt_authentications_failed_total").absolute(statistics.unauthenticated.get());
     for (reason, counted) in [("descriptors", &statistics.turned_away), ("handshakes", &statistics.pushed_out)] {
         counter!("synap_mqtt_connections_shed_total", "reason" => reason).absolute(counted.get());
     }

@@ -4,6 +4,7 @@
 //! take further. Ends in reverse: listeners, connections (what they sent is made durable and
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
+mod admissions;
 mod descriptors;
 mod greeting;
 mod health;
@@ -19,6 +20,8 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+
+use admissions::Admissions;
 
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
@@ -46,6 +49,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let health = Health::default();
     let stop = Stop::default();
     let mut consumers = JoinSet::new();
+    let admissions = Admissions::read(&settings)?;
     let (journal, store) = open_journal(&settings)?;
     let mapper = event_mapper(&settings, &journal)?;
     let policy = Arc::clone(&mapper);
@@ -79,7 +83,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
 
     let mut listeners = JoinSet::new();
     let mut greeting = greeting::Greeting::new(&settings);
-    let mqtt = bind(&settings, &descriptors).await?;
+    let mqtt = bind(&settings, &descriptors, &admissions).await?;
     let http = TcpListener::bind(settings.http.bind)
         .await
         .with_context(|| format!("listen on {} for HTTP", settings.http.bind))?;
@@ -88,9 +92,13 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
+    if let Some(reader) = admissions.reader()? {
+        consumers.spawn(reader.run(stop.consumers.clone()));
+    }
     let sources =
         metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
-    let door = Door::new(Arc::clone(&broker), profile(settings.limits.maximum_packet_size, &settings.mqtt));
+    let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
+    let door = Door::new(Arc::clone(&broker), profile, admissions.of(settings.http.authentication));
     let services = Services {
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),
@@ -201,10 +209,15 @@ fn profile(maximum_packet_size: u32, mqtt: &MqttSettings) -> Profile {
 }
 
 /// Binds every listener before any of them accepts, so that a wrong address stops the start.
-async fn bind(settings: &Settings, descriptors: &Arc<Descriptors>) -> anyhow::Result<Vec<Listener>> {
+async fn bind(
+    settings: &Settings,
+    descriptors: &Arc<Descriptors>,
+    admissions: &Admissions,
+) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for listener in &settings.listeners {
-        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt } = listener;
+        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt, authentication } =
+            listener;
         let (maximum_packet_size, mqtt) = mqtt.or(&settings.limits, &settings.mqtt);
         let options = ListenerOptions {
             address: bind.clone(),
@@ -213,6 +226,7 @@ async fn bind(settings: &Settings, descriptors: &Arc<Descriptors>) -> anyhow::Re
             proxy_protocol: *proxy_protocol,
             websocket: (*protocol == Protocol::Websocket).then(|| origins(allowed_origins)),
             profile: profile(maximum_packet_size, &mqtt),
+            admission: admissions.of(*authentication),
         };
         let listener = Listener::bind(options, Arc::clone(descriptors)).await;
         listeners.push(listener.with_context(|| format!("listen on {bind} for MQTT"))?);

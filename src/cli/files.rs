@@ -1,9 +1,10 @@
-//! Looks at the certificates and keys that the configuration names, before anything is opened:
+//! Looks at the certificates, keys and accounts that the configuration names, before anything is opened:
 //! a file that is missing is a mistake in the configuration as much as a wrong value is.
 
 use std::path::{Path, absolute};
 
 use crate::{
+    auth::PasswordFile,
     certs::{
         CertificateFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem, client_ca_problem,
         key_problem,
@@ -28,6 +29,11 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     if let Some((key, files)) = settings.database_files() {
         let found = files.iter().filter_map(database_problem);
         problems.extend(found.map(|problem| (key.clone(), problem)));
+    }
+    if let Some((key, file)) = settings.password_file()
+        && let Err(error) = PasswordFile::read(file)
+    {
+        problems.push((key, error.to_string()));
     }
     problems
 }

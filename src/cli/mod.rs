@@ -2,6 +2,7 @@
 
 mod certs;
 mod files;
+mod passwd;
 
 use std::{
     io::{self, Write},
@@ -31,11 +32,11 @@ pub struct Cli {
 
 impl Cli {
     /// What is wrong with the files that the settings name, each with its key. Making
-    /// certificates needs none of them.
+    /// certificates and accounts needs none of them.
     #[must_use]
     pub fn check_files(&self, settings: &Settings) -> Vec<(KeyPath, String)> {
         match self.command {
-            Some(Command::Certs(_)) => Vec::new(),
+            Some(Command::Certs(_) | Command::Passwd(_)) => Vec::new(),
             _ => files::check(settings),
         }
     }
@@ -49,6 +50,8 @@ pub enum Command {
     /// Make development certificates under the data directory
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Add, change or delete an account of a password file
+    Passwd(passwd::Passwd),
 }
 
 impl Command {
@@ -60,6 +63,7 @@ impl Command {
         match self {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
+            Self::Passwd(passwd) => passwd.run(),
         }
     }
 }

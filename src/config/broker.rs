@@ -77,7 +77,7 @@ pub struct MqttSettings {
     /// Time for what comes before MQTT (PROXY protocol, TLS, WebSocket), and again for CONNECT.
     #[serde(deserialize_with = "duration::<_, 100, { 600 * SECOND }>", serialize_with = "write_duration")]
     pub handshake_timeout: Duration,
-    /// Connections of a listener that have not sent a CONNECT yet.
+    /// Connections of a listener that are not let in yet.
     #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub maximum_handshakes: usize,
 }

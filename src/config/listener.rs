@@ -13,7 +13,7 @@ use serde::{
     de::{self, Visitor},
 };
 
-use super::profile::ProfileSettings;
+use super::{Authentication, profile::ProfileSettings};
 use crate::{
     limits,
     types::{ListenAddress, ListenAddressError, Origin},
@@ -45,6 +45,9 @@ pub struct ListenerSettings {
     /// What its clients may use, where that is not what `[mqtt]` says.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mqtt: ProfileSettings,
+    /// What clients must say of themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
 }
 
 fn is_default(settings: &ProfileSettings) -> bool {
@@ -174,11 +177,14 @@ pub struct HttpSettings {
     pub bind: SocketAddr,
     /// Origins of web pages that may speak MQTT over WebSocket besides its own.
     pub allowed_origins: Vec<PageOrigin>,
+    /// What clients of MQTT over WebSocket must say of themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { bind: loopback(8080), allowed_origins: Vec::new() }
+        Self { bind: loopback(8080), allowed_origins: Vec::new(), authentication: None }
     }
 }
 
@@ -192,6 +198,7 @@ pub(super) fn default_listeners() -> Vec<ListenerSettings> {
         proxy_protocol: false,
         tls,
         mqtt: ProfileSettings::default(),
+        authentication: None,
     };
     vec![listener(1883, None), listener(8883, Some(TlsSettings::default()))]
 }

@@ -5,6 +5,7 @@
 //! valid by construction or by [`Settings::check`]; whoever holds `Settings` need not ask again.
 //! On failure every problem found is named with its key, its place and what would be right.
 
+mod authentication;
 mod broker;
 mod listener;
 mod load;
@@ -18,10 +19,14 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
 pub use load::{ConfigError, Problem, load};
@@ -45,6 +50,8 @@ pub struct Settings {
     /// Ports and socket files for MQTT clients. Naming one replaces the default ones.
     #[serde(rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
+    /// Who MQTT clients can be.
+    pub auth: AuthSettings,
     /// The HTTP server.
     pub http: HttpSettings,
     /// The database, where there is one.
@@ -74,6 +81,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("./data"),
             pod: PodSettings::default(),
             listeners: listener::default_listeners(),
+            auth: AuthSettings::default(),
             http: HttpSettings::default(),
             timescale: None,
             routes: Vec::new(),
@@ -118,6 +126,12 @@ impl Settings {
         })
     }
 
+    /// The accounts, with the key that names them.
+    #[must_use]
+    pub fn password_file(&self) -> Option<(KeyPath, &Path)> {
+        Some((KeyPath::default().key("auth").key("password_file"), self.auth.password_file.as_deref()?))
+    }
+
     /// Files that the database's URL names, with its key.
     #[must_use]
     pub fn database_files(&self) -> Option<(KeyPath, Vec<DatabaseFile>)> {
@@ -139,7 +153,11 @@ impl Settings {
                 bound.insert(listener.bind.clone(), key);
             }
             problems.extend(listener.check().map(|(key, problem)| (path.key(key), problem.to_owned())));
+            let problem = self.auth.check(listener.authentication);
+            problems.extend(problem.map(|problem| (path.key("authentication"), problem)));
         }
+        let problem = self.auth.check(self.http.authentication);
+        problems.extend(problem.map(|problem| (root.key("http").key("authentication"), problem)));
         for (index, route) in self.routes.iter().enumerate() {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
@@ -164,6 +182,7 @@ impl Settings {
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
             let key = format!("listener[{index}].bind");
+            let asked = self.auth.effective(listener.authentication);
             match &listener.tls {
                 _ if listener.proxy_protocol => exposed(
                     &key,
@@ -171,14 +190,18 @@ impl Settings {
                     "anyone who reaches it is believed to be a proxy, and to say true addresses",
                 ),
                 Some(tls) if tls.client_ca.is_some() => None,
+                Some(_) if asked == Authentication::Required => None,
+                None if asked == Authentication::Required => {
+                    exposed(&key, &listener.bind, "without TLS, passwords can be read on their way to it")
+                }
                 _ => exposed(&key, &listener.bind, "anyone who reaches it may publish and subscribe"),
             }
         });
-        let http = exposed(
-            "http.bind",
-            &self.http.bind.into(),
-            "anyone who reaches it may read every event, publish and subscribe",
-        );
+        let http = match self.auth.effective(self.http.authentication) {
+            Authentication::Required => "anyone who reaches it may read every event",
+            _ => "anyone who reaches it may read every event, publish and subscribe",
+        };
+        let http = exposed("http.bind", &self.http.bind.into(), http);
         listeners.chain(http).collect()
     }
 }

@@ -95,6 +95,30 @@ fn listeners_are_of_many_kinds() {
 }
 
 #[test]
+fn ports_ask_for_what_there_is_to_check_it_with() {
+    let listeners = ["", "authentication = \"optional\"", "authentication = \"none\""]
+        .map(|keys| format!("[[listener]]\nbind = \"0.0.0.0:0\"\n{keys}\n"))
+        .concat();
+    let tls = "[[listener]]\nbind = \"0.0.0.0:0\"\ntls = true\n";
+    let settings = read(&format!("auth.password_file = \"passwords\"\n{listeners}{tls}"), &[]).unwrap();
+    let asked: Vec<_> =
+        settings.listeners.iter().map(|listener| settings.auth.effective(listener.authentication)).collect();
+    use Authentication::{None, Optional, Required};
+    assert_eq!(asked, [Required, Optional, None, Required]);
+    assert_eq!(settings.auth.effective(settings.http.authentication), Required);
+    let warnings = settings.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].contains("without TLS, passwords can be read"), "{warnings:?}");
+    assert!(warnings[1].contains("anyone who reaches it may publish and subscribe"), "{warnings:?}");
+
+    assert_eq!(AuthSettings::default().effective(Option::None), None);
+    let found = problems(&listeners, &[]);
+    assert_eq!(found, ["pod.toml:6: `listener[1].authentication`: needs the accounts of `auth.password_file`"]);
+    let found = problems("[http]\nauthentication = \"require\"", &[]);
+    assert!(found[0].ends_with("did you mean `required`?"), "{found:?}");
+}
+
+#[test]
 fn what_is_written_is_read_back() {
     for listener in [
         "bind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }",
@@ -372,7 +396,7 @@ fn the_example_shows_every_key() {
         let table = value.as_array().and_then(|elements| elements.last()).unwrap_or(value);
         tables.extend(table.as_table().map(|table| (name.clone(), table)));
     }
-    assert_eq!(tables.len(), 12, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 13, "{:?}", tables.keys());
     for (name, table) in tables {
         let key = if name.is_empty() { "?".to_owned() } else { format!("{name}.?") };
         let header = match document.get(&name) {

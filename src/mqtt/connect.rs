@@ -2,11 +2,15 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Broker,
     acknowledge::JOURNAL_FULL,
+    authenticate::{Authenticated, Identity, authenticate},
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection, Introduction},
     end::End,
@@ -20,6 +24,7 @@ use super::{
     will::Will,
 };
 use crate::{
+    auth::Admission,
     journal::{AppendError, Batch, BatchBuilder, Outcome},
     limits,
     types::{ClientId, Peer, Signal},
@@ -30,45 +35,44 @@ const READ_BYTES: usize = 1024;
 
 impl Broker {
     /// Serves one client from its first byte of MQTT to its last; `handshake` is its place among
-    /// those that have not sent a CONNECT.
+    /// those that have not been let in, `admission` what lets it in.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
         mut io: S,
         peer: Peer,
         profile: Arc<Profile>,
         handshake: Handshake,
+        admission: Admission,
     ) {
         self.statistics.accepted.add(1);
         // Boxed, so that a connection does not hold the handshake's space for all its life.
-        match Box::pin(self.open(&mut io, &profile, handshake)).await {
-            Ok(Opened { owned, introduction, agreement, will, input, out }) => {
-                Connection::new(self, profile, owned, introduction, agreement, will, peer, io, input, out).run().await;
+        match Box::pin(self.open(&mut io, &profile, handshake, admission)).await {
+            Ok(Opened { owned, introduction, agreement, will, identity, input, out }) => {
+                Connection::new(self, profile, owned, introduction, agreement, will, identity, peer, io, input, out)
+                    .run()
+                    .await;
             }
             Err(end) if end.is_protocol_error() => {
-                self.statistics.protocol_errors.add(1);
+                self.statistics.note_refusal(&end);
                 tracing::warn!(%peer, reason = %end, "refused a connection");
             }
             Err(end) => tracing::debug!(%peer, reason = %end, "no connection came about"),
         }
     }
 
-    /// Only reading has a time limit: once a session is owned, what remains depends on no peer
-    /// and must not be cut off in the middle.
+    /// Only what comes before a session has a time limit: once it is owned, what remains depends on no
+    /// peer and must not be cut off in the middle.
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         io: &mut S,
         profile: &Profile,
         handshake: Handshake,
+        admission: Admission,
     ) -> Result<Opened, End> {
-        let reading = tokio::time::timeout(
-            self.settings.handshake_timeout,
-            read_packet(io, profile.maximum_packet_size.min(limits::MAXIMUM_CONNECT_BYTES)),
-        );
-        let reading = handshake.run(reading);
-        let Some(read) = self.background.run_until_cancelled(reading).await else { return Err(End::ShuttingDown) };
-        let Some(read) = read else { return Err(End::PushedOut) };
-        drop(handshake);
-        let (packet, input) = read.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))?;
+        let deadline = Instant::now() + self.settings.handshake_timeout;
+        let maximum = profile.maximum_packet_size.min(limits::MAXIMUM_CONNECT_BYTES);
+        let reading = read_packet(io, Vec::new(), maximum);
+        let (packet, mut input) = self.in_time(deadline, &handshake, reading).await?;
         Meter::default().pass(&packet, &self.statistics.incoming);
         let frame = split(&packet, profile.maximum_packet_size)?.ok_or(End::Closed)?;
         let connect = match Packet::decode(&frame, ProtocolVersion::V5, Sender::Client) {
@@ -86,17 +90,41 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        match self.welcome(&connect, profile).await {
+        let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        let authentication = authenticate(io, &connect, &admission, &mut input, maximum);
+        let authenticated = match self.in_time(deadline, &handshake, authentication).await {
+            Ok(authenticated) => authenticated,
+            Err(end) => {
+                if let Some(reason) = end.reason().filter(|_| end.is_protocol_error()) {
+                    refuse(io, connect.version, takes, reason, &end.to_string()).await;
+                }
+                return Err(end);
+            }
+        };
+        drop(handshake);
+        match self.welcome(&connect, profile, &authenticated).await {
             Ok((Begun { owned, introduction, .. }, agreement, out)) => {
                 let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-                Ok(Opened { owned, introduction, agreement, will, input, out })
+                Ok(Opened { owned, introduction, agreement, will, identity: authenticated.identity, input, out })
             }
             Err((reason, why)) => {
-                let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
                 refuse(io, connect.version, takes, reason, why).await;
                 Err(End::Forbidden(reason, why))
             }
         }
+    }
+
+    /// A step of a client that has not been let in, as long as there is time and room for it.
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        handshake: &Handshake,
+        step: impl Future<Output = Result<T, End>>,
+    ) -> Result<T, End> {
+        let step = handshake.run(timeout_at(deadline, step));
+        let Some(done) = self.background.run_until_cancelled(step).await else { return Err(End::ShuttingDown) };
+        let Some(done) = done else { return Err(End::PushedOut) };
+        done.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))
     }
 
     /// Owns the session that a CONNECT asks for; the CONNACK says so.
@@ -104,12 +132,15 @@ impl Broker {
         &self,
         connect: &Connect<'_>,
         profile: &Profile,
+        authenticated: &Authenticated,
     ) -> Result<(Begun, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
         self.admit(connect, profile)?;
         let (client_id, assigned) = client_id(connect)?;
         let agreement = agree(connect, profile);
         let expiry = self.session_expiry(connect);
         let mut connack = connack(connect, profile, expiry, assigned.then_some(&client_id));
+        connack.properties.authentication_method = authenticated.method();
+        connack.properties.authentication_data = authenticated.server_final.as_deref().map(str::as_bytes);
         let mut out = Vec::new();
         connack.encode(connect.version, &mut out);
         // Before any session is touched [MQTT-3.1.2-24].
@@ -127,9 +158,6 @@ impl Broker {
     fn admit(&self, connect: &Connect<'_>, profile: &Profile) -> Result<(), (ReasonCode, &'static str)> {
         if self.is_stopping() {
             return Err((ReasonCode::ServerUnavailable, "the bridge is shutting down"));
-        }
-        if connect.properties.authentication_method.is_some() {
-            return Err((ReasonCode::BadAuthenticationMethod, "no enhanced authentication is offered"));
         }
         if connect.client_id.len() > limits::MAXIMUM_CLIENT_ID_BYTES {
             return Err((ReasonCode::ClientIdentifierNotValid, "the client identifier is too long"));
@@ -211,9 +239,12 @@ impl Broker {
     }
 }
 
-/// The first packet whole, and what came behind it.
-async fn read_packet<S: AsyncRead + Unpin>(io: &mut S, maximum_packet_size: u32) -> Result<(Vec<u8>, Vec<u8>), End> {
-    let mut input = Vec::new();
+/// The next packet whole, and what came behind it; `input` is what has been read of it already.
+pub(super) async fn read_packet<S: AsyncRead + Unpin>(
+    io: &mut S,
+    mut input: Vec<u8>,
+    maximum_packet_size: u32,
+) -> Result<(Vec<u8>, Vec<u8>), End> {
     loop {
         if let Some(frame) = split(&input, maximum_packet_size)? {
             let length = frame.length();
@@ -292,6 +323,7 @@ struct Opened {
     introduction: Introduction,
     agreement: Agreement,
     will: Option<Box<Will>>,
+    identity: Option<Box<Identity>>,
     input: Vec<u8>,
     out: Vec<u8>,
 }

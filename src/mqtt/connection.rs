@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     Broker,
     acknowledge::{AnswerQueue, Answers, Unanswered},
+    authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
     end::End,
     presence::Presence,
@@ -136,6 +137,8 @@ pub struct Connection<S> {
     pub(super) introduction: Introduction,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
+    /// Who the client is, where it had to say so.
+    pub(super) identity: Option<Box<Identity>>,
     pub(super) peer: Peer,
     pub(super) io: S,
     /// Bytes read that are not a whole packet yet.
@@ -191,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         introduction: Introduction,
         agreement: Agreement,
         will: Option<Box<Will>>,
+        identity: Option<Box<Identity>>,
         peer: Peer,
         io: S,
         input: Vec<u8>,
@@ -207,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             introduction,
             agreement,
             will,
+            identity,
             peer,
             io,
             input,
@@ -474,7 +479,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn log(&self, end: &End) {
         let (client_id, peer) = (&self.owned.session.client_id, self.peer);
         if end.is_protocol_error() {
-            self.broker.statistics.protocol_errors.add(1);
+            self.broker.statistics.note_refusal(end);
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection");
         } else if matches!(end, End::QuotaExceeded | End::JournalFailed) {
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection that could not be served");

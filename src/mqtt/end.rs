@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::codec::{DecodeError, ReasonCode};
+use super::{
+    authenticate::Unauthenticated,
+    codec::{DecodeError, ReasonCode},
+};
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +28,17 @@ pub enum End {
     /// A packet that is well formed and not allowed now.
     #[error("{1}")]
     Forbidden(ReasonCode, &'static str),
+    /// The client has not proven who it is.
+    #[error(transparent)]
+    Unauthenticated(Unauthenticated),
     /// Nothing received for one and a half times the keep alive [MQTT-3.1.2-22].
     #[error("nothing was received for one and a half times the keep alive")]
     KeepAlive,
     /// A new connection has the same client identifier [MQTT-3.1.4-3].
     #[error("another connection took the session over")]
     TakenOver,
-    /// Too many connections that have not sent a CONNECT.
-    #[error("it made room for later connections before it sent a CONNECT")]
+    /// Too many connections that are not let in yet.
+    #[error("it made room for later connections before it was let in")]
     PushedOut,
     /// The process ends.
     #[error("the bridge is shutting down")]
@@ -53,6 +59,7 @@ impl End {
             Self::Disconnected | Self::DisconnectedWithWill | Self::Closed | Self::Io(_) | Self::PushedOut => None,
             Self::Malformed(error) => Some(error.reason()),
             Self::Forbidden(reason, _) => Some(*reason),
+            Self::Unauthenticated(why) => Some(why.reason()),
             Self::KeepAlive => Some(ReasonCode::KeepAliveTimeout),
             Self::TakenOver => Some(ReasonCode::SessionTakenOver),
             Self::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
@@ -64,6 +71,6 @@ impl End {
     /// Whether the client broke a rule, which an operator may want to know.
     #[must_use]
     pub const fn is_protocol_error(&self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::Forbidden(..))
+        matches!(self, Self::Malformed(_) | Self::Forbidden(..) | Self::Unauthenticated(_))
     }
 }

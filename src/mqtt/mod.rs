@@ -13,6 +13,7 @@
 //! connection and nothing else.
 
 mod acknowledge;
+mod authenticate;
 pub mod codec;
 mod connect;
 mod connection;
@@ -88,9 +89,9 @@ pub struct Settings {
     pub retained: RetainedLimits,
     /// How often the `$SYS` topics are published; zero for never.
     pub sys_interval: Duration,
-    /// Time for what comes before MQTT, and again for CONNECT.
+    /// Time for what comes before MQTT, and again for CONNECT and authentication.
     pub handshake_timeout: Duration,
-    /// Connections of one listener that have not sent a whole CONNECT yet.
+    /// Connections of one listener that are not let in yet.
     pub maximum_handshakes: usize,
 }
 

@@ -105,10 +105,7 @@ impl<S> Connection<S> {
                 .map_err(|_| End::Forbidden(ReasonCode::UnspecifiedError, "a PINGRESP has two bytes")),
             Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect)),
             Packet::Connect(_) => Err(second_connect()),
-            Packet::Auth(_) => Err(End::Forbidden(
-                ReasonCode::ProtocolError,
-                "AUTH without an authentication method in CONNECT [MQTT-4.12.0-6]",
-            )),
+            Packet::Auth(auth) => self.re_authenticate(&auth),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(End::Forbidden(ReasonCode::ProtocolError, "a packet that only a server may send"))
             }

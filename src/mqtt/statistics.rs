@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::traffic::Traffic;
+use super::{end::End, traffic::Traffic};
 
 /// A number that only rises, or with [`Counter::sub`] one that also falls.
 #[derive(Debug, Default)]
@@ -55,9 +55,11 @@ pub struct Statistics {
     pub accepted: Counter,
     /// Connections refused or ended because of what the client sent.
     pub protocol_errors: Counter,
+    /// Connections refused or ended because the client did not prove who it is; among those above.
+    pub unauthenticated: Counter,
     /// Connections closed unheard because their descriptors are kept for others.
     pub turned_away: Counter,
-    /// Connections closed before their CONNECT to make room for later ones.
+    /// Connections closed before they were let in to make room for later ones.
     pub pushed_out: Counter,
     /// PUBLISH packets received, of any QoS.
     pub received: Counter,
@@ -86,4 +88,14 @@ pub struct Statistics {
     pub retained_bytes: Counter,
     /// Messages that a session was promised and that the journal no longer had.
     pub lost: Counter,
+}
+
+impl Statistics {
+    /// Counts a connection that ended because of what the client sent.
+    pub(super) fn note_refusal(&self, end: &End) {
+        self.protocol_errors.add(1);
+        if matches!(end, End::Unauthenticated(_)) {
+            self.unauthenticated.add(1);
+        }
+    }
 }

@@ -75,6 +75,12 @@ pub const METRICS: &[Metric] = &[
         Count,
         "QoS 1 and 2 messages acknowledged to their publisher after fsync",
     ),
+    metric(
+        Counter,
+        "synap_mqtt_authentications_failed_total",
+        Count,
+        "MQTT connections refused or ended because the client did not prove who it is",
+    ),
     metric(Counter, "synap_mqtt_messages_delivered_total", Count, "PUBLISH packets written to subscribers"),
     metric(Counter, "synap_mqtt_messages_dropped_total", Count, "Messages not stored or not delivered, by `reason`"),
     metric(Gauge, "synap_mqtt_journal_appended", Count, "Sequence of the last record appended"),

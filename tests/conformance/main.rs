@@ -11,6 +11,7 @@
 #![cfg(test)]
 
 mod acknowledge;
+mod auth;
 mod connack;
 mod connect;
 mod disconnect;

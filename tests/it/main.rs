@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod authentication;
 mod browser;
 mod crash;
 mod crash_subscribers;

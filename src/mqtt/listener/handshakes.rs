@@ -1,4 +1,4 @@
-//! Connections that have not sent a CONNECT yet: so many, and no more.
+//! Connections that are not let in yet: so many, and no more.
 //!
 //! A connection that says nothing costs its peer nothing, so a flood of them must not keep others
 //! out. Where there are too many, the oldest makes room: a client that means it is through in a

@@ -30,6 +30,7 @@ pub(super) use handshakes::Handshake;
 
 use super::{Broker, Profile};
 use crate::{
+    auth::Admission,
     types::{Descriptors, ListenAddress, Origin, Peer},
     websocket::{Policy, WebSocket},
 };
@@ -60,6 +61,8 @@ pub struct ListenerOptions {
     pub websocket: Option<Vec<Origin>>,
     /// What clients are allowed.
     pub profile: Profile,
+    /// What lets clients in.
+    pub admission: Admission,
 }
 
 /// A bound address that clients connect to.
@@ -70,6 +73,7 @@ pub struct Listener {
     websocket: Option<Arc<Policy>>,
     descriptors: Arc<Descriptors>,
     profile: Profile,
+    admission: Admission,
 }
 
 enum Bound {
@@ -83,7 +87,7 @@ impl Listener {
     /// # Errors
     /// As the system says.
     pub async fn bind(options: ListenerOptions, descriptors: Arc<Descriptors>) -> io::Result<Self> {
-        let ListenerOptions { address, mode, tls, proxy_protocol, websocket, profile } = options;
+        let ListenerOptions { address, mode, tls, proxy_protocol, websocket, profile, admission } = options;
         // No page can make a browser send a PROXY protocol header, or open a socket file.
         let is_local = match &address {
             ListenAddress::Network(address) => address.ip().is_loopback() && !proxy_protocol,
@@ -97,7 +101,7 @@ impl Listener {
             }
         };
         let websocket = websocket.map(|allowed_origins| Arc::new(Policy { allowed_origins, is_local }));
-        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors, profile })
+        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors, profile, admission })
     }
 
     /// Where it listens; the port is the real one also where 0 was asked for.
@@ -124,7 +128,7 @@ impl Listener {
 
     /// Accepts until `stop` fires.
     pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
-        let door = Door::new(broker, self.profile);
+        let door = Door::new(broker, self.profile, self.admission.clone());
         let closed = Occasionally::default();
         loop {
             let accepted = tokio::select! {
@@ -201,14 +205,15 @@ pub struct Door {
     profile: Arc<Profile>,
     handshakes: Handshakes,
     pushed_out: Occasionally,
+    admission: Admission,
 }
 
 impl Door {
     /// A door without anyone in it.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, profile: Profile) -> Self {
+    pub fn new(broker: Arc<Broker>, profile: Profile, admission: Admission) -> Self {
         let handshakes = Handshakes::new(broker.settings.maximum_handshakes);
-        Self { broker, profile: Arc::new(profile), handshakes, pushed_out: Occasionally::default() }
+        Self { broker, profile: Arc::new(profile), handshakes, pushed_out: Occasionally::default(), admission }
     }
 
     /// Serves a connection whose WebSocket handshake someone else has done, in a task of its own.
@@ -234,14 +239,21 @@ impl Door {
                 tracing::warn!(
                     %peer,
                     limit = self.broker.settings.maximum_handshakes,
-                    "closed the oldest connection without a CONNECT to make room for a new one"
+                    "closed the oldest connection that was not let in yet to make room for a new one"
                 );
             });
         }
         self.broker.statistics.sockets.add(1);
         let broker = Arc::clone(&self.broker);
         let deadline = Instant::now() + broker.settings.handshake_timeout;
-        Entrance { broker, profile: Arc::clone(&self.profile), peer, handshake, deadline }
+        Entrance {
+            broker,
+            profile: Arc::clone(&self.profile),
+            peer,
+            handshake,
+            admission: self.admission.clone(),
+            deadline,
+        }
     }
 }
 
@@ -251,13 +263,14 @@ struct Entrance {
     profile: Arc<Profile>,
     peer: Peer,
     handshake: Handshake,
+    admission: Admission,
     deadline: Instant,
 }
 
 impl Entrance {
     /// Not async itself: that would hold `stream` twice for all of the connection's life.
     fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = ()> {
-        self.broker.serve(stream, self.peer, self.profile, self.handshake)
+        self.broker.serve(stream, self.peer, self.profile, self.handshake, self.admission)
     }
 
     /// Takes a proxy's word for who the client is, where the listener asks for it.

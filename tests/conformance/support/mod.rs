@@ -15,6 +15,8 @@ pub mod properties;
 pub mod raw_mqtt;
 #[path = "../../it/support/raw_websocket.rs"]
 pub mod raw_websocket;
+#[path = "../../it/support/scram.rs"]
+pub mod scram;
 #[path = "../../it/support/waiting.rs"]
 mod waiting;
 

@@ -11,6 +11,7 @@ pub mod properties;
 #[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
 pub mod raw_mqtt;
 pub mod raw_websocket;
+pub mod scram;
 pub mod sse;
 mod waiting;
 

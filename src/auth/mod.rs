@@ -1,0 +1,32 @@
+//! Who a client is: accounts, passwords, and the exchanges that prove them.
+//!
+//! [`PasswordFile`] is what an operator edits; [`Accounts`] is what was read of it, complete and in
+//! memory. An [`Authenticator`] answers for one such file: whether a password is right, and the
+//! server's side of SCRAM-SHA-256 ([`Exchange`]). An [`Admission`] says what a port asks of clients.
+//!
+//! No task owns anything here: connections call in, and what takes long runs on blocking threads,
+//! a bounded number at a time.
+//!
+//! Invariants: a password is never kept, nor anything that lets one log in elsewhere (only
+//! StoredKey and ServerKey are, see RFC 5802 section 2.2); nothing here prints either; a name that
+//! is not known takes the time and shows the salt that a known one would.
+//!
+//! Failure: a file with a fault is refused whole, with the fault's line; nobody is let in by it.
+
+mod accounts;
+mod admission;
+mod authenticator;
+mod derivation;
+mod password_file;
+mod prepare;
+mod scram;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+pub use accounts::{Accounts, User};
+pub use admission::Admission;
+pub use authenticator::Authenticator;
+pub use password_file::{LineError, NameError, PasswordFile, PasswordFileError};
+pub use scram::{Exchange, METHOD, Proven, ScramError};
+pub use verifier::{Verifier, VerifierError};

@@ -1,0 +1,141 @@
+//! What is kept of a password: a SCRAM-SHA-256 verifier (RFC 5802 section 3, RFC 5803).
+//!
+//! In text it is `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, the last three in
+//! base64: the form of PostgreSQL. Who has it can neither log in nor, but by guessing, learn the
+//! password; who has ServerKey can pose as this server. So `Debug` shows neither.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256, digest::common::BlockSizeUser};
+use subtle::ConstantTimeEq;
+
+use super::{prepare, scram::METHOD};
+use crate::limits;
+
+/// A SHA-256 hash, or a key of its size.
+pub(super) type Key = [u8; 32];
+
+/// A verifier. Two of the same password are equal only with the same salt.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verifier {
+    pub(super) iterations: u32,
+    pub(super) salt: Box<[u8]>,
+    pub(super) stored_key: Key,
+    pub(super) server_key: Key,
+}
+
+/// Why a text is no verifier. Does not repeat the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VerifierError {
+    /// Not of the form.
+    #[error("expected SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>, as `synap-mqtt passwd` writes it")]
+    Form,
+    /// Iterations out of their range.
+    #[error("expected {minimum} to {maximum} iterations", minimum = limits::MINIMUM_PASSWORD_ITERATIONS, maximum = limits::MAXIMUM_PASSWORD_ITERATIONS)]
+    Iterations,
+    /// The salt's length is out of its range.
+    #[error("expected a salt of 1 to {maximum} bytes", maximum = limits::MAXIMUM_SALT_BYTES)]
+    Salt,
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Verifier {
+    /// A verifier of a password, with a salt of its own. Takes as long as the iterations do.
+    ///
+    /// # Errors
+    /// When the iterations are out of their range, or the system has no random numbers.
+    pub fn of(password: &[u8], iterations: u32) -> Result<Self, VerifierError> {
+        let mut salt = [0; limits::SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(VerifierError::Random)?;
+        Self::with_salt(password, &salt, iterations)
+    }
+
+    pub(super) fn with_salt(password: &[u8], salt: &[u8], iterations: u32) -> Result<Self, VerifierError> {
+        check(salt, iterations)?;
+        let salted = salted_password(password, salt, iterations);
+        let stored_key = stored_key(&hmac(&salted, &[b"Client Key"]));
+        let server_key = hmac(&salted, &[b"Server Key"]);
+        Ok(Self { iterations, salt: salt.into(), stored_key, server_key })
+    }
+
+    /// Whether this is a verifier of the password. Takes as long as the iterations do, and the same
+    /// time for every password.
+    #[must_use]
+    pub fn matches(&self, password: &[u8]) -> bool {
+        let salted = salted_password(password, &self.salt, self.iterations);
+        self.proves(&hmac(&salted, &[b"Client Key"]))
+    }
+
+    /// Whether somebody who knows this ClientKey knows the password.
+    pub(super) fn proves(&self, client_key: &Key) -> bool {
+        stored_key(client_key).ct_eq(&self.stored_key).into()
+    }
+
+    /// The text form, for a file that nobody else may read.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        let Self { iterations, salt, stored_key, server_key } = self;
+        let [salt, stored_key, server_key] = [salt.as_ref(), stored_key, server_key].map(|bytes| BASE64.encode(bytes));
+        format!("{METHOD}${iterations}:{salt}${stored_key}:{server_key}")
+    }
+}
+
+impl FromStr for Verifier {
+    type Err = VerifierError;
+
+    fn from_str(text: &str) -> Result<Self, VerifierError> {
+        let (iterations, salt, stored_key, server_key) = parts(text).ok_or(VerifierError::Form)?;
+        let iterations = iterations.parse().map_err(|_| VerifierError::Form)?;
+        let decode = |part: &str| BASE64.decode(part).map_err(|_| VerifierError::Form);
+        let key = |part| Key::try_from(decode(part)?).map_err(|_| VerifierError::Form);
+        let salt = decode(salt)?.into_boxed_slice();
+        check(&salt, iterations)?;
+        Ok(Self { iterations, salt, stored_key: key(stored_key)?, server_key: key(server_key)? })
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
+fn parts(text: &str) -> Option<(&str, &str, &str, &str)> {
+    let (iterations, rest) = text.strip_prefix(METHOD)?.strip_prefix('$')?.split_once(':')?;
+    let (salt, keys) = rest.split_once('$')?;
+    let (stored_key, server_key) = keys.split_once(':')?;
+    Some((iterations, salt, stored_key, server_key))
+}
+
+fn check(salt: &[u8], iterations: u32) -> Result<(), VerifierError> {
+    if !(limits::MINIMUM_PASSWORD_ITERATIONS..=limits::MAXIMUM_PASSWORD_ITERATIONS).contains(&iterations) {
+        return Err(VerifierError::Iterations);
+    }
+    if salt.is_empty() || salt.len() > limits::MAXIMUM_SALT_BYTES {
+        return Err(VerifierError::Salt);
+    }
+    Ok(())
+}
+
+fn salted_password(password: &[u8], salt: &[u8], iterations: u32) -> Key {
+    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(&prepare::password(password), salt, iterations)
+}
+
+fn stored_key(client_key: &Key) -> Key {
+    Sha256::digest(client_key).into()
+}
+
+/// HMAC-SHA-256 of the parts one after the other.
+pub(super) fn hmac(key: &Key, parts: &[&[u8]]) -> Key {
+    // A key below the block's size counts as if zeros followed it (RFC 2104 section 2).
+    let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+    debug_assert!(key.len() <= Sha256::block_size());
+    block.iter_mut().zip(key).for_each(|(place, byte)| *place = *byte);
+    let mut mac = Hmac::<Sha256>::new(&block);
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}

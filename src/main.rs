@@ -4,16 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use synap_mqtt::{
-    app,
+    app::{self, Reload},
     cli::{Cli, EX_CONFIG},
-    config::{self, LogFormat, Settings},
+    config::{self, ConfigError, LogFormat, Settings},
     telemetry::{Metrics, log},
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let check_files = |settings: &Settings| cli.check_files(settings);
-    let settings = match config::load(cli.config.as_deref(), std::env::vars_os(), check_files) {
+    let settings = match load(&cli) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Some(command) => command.run(&settings),
-        None => run(settings),
+        None => run(settings, Cli { command: None, ..cli }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,16 +32,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: Settings) -> anyhow::Result<()> {
+fn load(cli: &Cli) -> Result<Settings, ConfigError> {
+    config::load(cli.config.as_deref(), std::env::vars_os(), |settings| cli.check_files(settings))
+}
+
+fn run(settings: Settings, cli: Cli) -> anyhow::Result<()> {
     let filter = settings.log.filter.as_str();
-    match settings.log.format {
+    let log = match settings.log.format {
         LogFormat::Text => log::text(filter)?,
         LogFormat::Json => log::json(filter)?,
-    }
+    };
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
     let metrics = Metrics::install()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(settings, metrics))
+    let load = Box::new(move || load(&cli).map_err(|error| error.to_string()));
+    runtime.block_on(app::run(settings, metrics, Reload { load, log }))
 }

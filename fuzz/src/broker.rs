@@ -63,7 +63,7 @@ impl Served {
         journal.start_retention();
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.spawn(dispatcher.run(CancellationToken::new()));
-        let door = Door::new(broker, settings.profile);
+        let door = Door::new(broker, Terms::new(settings.profile, None), Admission::Open);
         Self { runtime: Mutex::new(runtime), journal, door, _home: home }
     }
 

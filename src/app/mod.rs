@@ -9,6 +9,7 @@ mod descriptors;
 mod greeting;
 mod health;
 mod metrics;
+mod reload;
 mod sessions;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use admissions::Admissions;
+use reload::Reloader;
+pub use reload::{Load, Reload};
 
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
@@ -33,7 +36,7 @@ use crate::{
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::{Mapper, Route, RouteTable},
-    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits},
+    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale,
@@ -44,7 +47,7 @@ use crate::{
 ///
 /// # Errors
 /// When a part cannot start.
-pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow::Result<()> {
     let descriptors = Arc::new(descriptors::raise());
     let health = Health::default();
     let stop = Stop::default();
@@ -87,6 +90,7 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let http = TcpListener::bind(settings.http.bind)
         .await
         .with_context(|| format!("listen on {} for HTTP", settings.http.bind))?;
+    let terms = mqtt.iter().map(Listener::terms).collect();
     for listener in mqtt {
         greeting.mqtt(listener.scheme(), &listener.address()?);
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
@@ -98,7 +102,10 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let sources =
         metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
-    let door = Door::new(Arc::clone(&broker), profile, admissions.of(settings.http.authentication));
+    let http_terms = Terms::new(profile, None);
+    let reloader = Reloader::new(reload, settings.clone(), terms, http_terms.clone())?;
+    consumers.spawn(reloader.run(stop.consumers.clone()));
+    let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
     let services = Services {
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),

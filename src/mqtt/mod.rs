@@ -57,7 +57,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use directory::DirectoryError;
 pub use dispatcher::Dispatcher;
 pub use ledger::change::rewrite as rewrite_state_change;
-pub use listener::{Door, Listener, ListenerOptions};
+pub use listener::{Door, Listener, ListenerOptions, Terms};
 pub use mailbox::MailboxLimits;
 pub use profile::Profile;
 pub use restore::RestoreError;

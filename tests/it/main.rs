@@ -15,6 +15,7 @@ mod full_disk;
 mod hostile;
 mod proxy_protocol;
 mod qos;
+mod reload;
 mod resumption;
 mod sea_surface;
 mod sessions;

@@ -11,6 +11,7 @@ mod handshakes;
 mod proxy;
 mod socket;
 mod tcp;
+mod terms;
 mod unix;
 mod websocket;
 
@@ -23,7 +24,6 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use handshakes::Handshake;
@@ -37,6 +37,7 @@ use crate::{
 use handshakes::Handshakes;
 use proxy::ProxyError;
 use socket::Socket;
+pub use terms::Terms;
 use unix::SocketFile;
 use websocket::UpgradeError;
 
@@ -68,11 +69,10 @@ pub struct ListenerOptions {
 /// A bound address that clients connect to.
 pub struct Listener {
     bound: Bound,
-    tls: Option<TlsAcceptor>,
     proxy_protocol: bool,
     websocket: Option<Arc<Policy>>,
     descriptors: Arc<Descriptors>,
-    profile: Profile,
+    terms: Terms,
     admission: Admission,
 }
 
@@ -101,7 +101,8 @@ impl Listener {
             }
         };
         let websocket = websocket.map(|allowed_origins| Arc::new(Policy { allowed_origins, is_local }));
-        Ok(Self { bound, tls: tls.map(TlsAcceptor::from), proxy_protocol, websocket, descriptors, profile, admission })
+        let terms = Terms::new(profile, tls);
+        Ok(Self { bound, proxy_protocol, websocket, descriptors, terms, admission })
     }
 
     /// Where it listens; the port is the real one also where 0 was asked for.
@@ -117,8 +118,8 @@ impl Listener {
 
     /// What clients speak, as URLs name it: `mqtt`, `mqtts`, `ws` or `wss`.
     #[must_use]
-    pub const fn scheme(&self) -> &'static str {
-        match (&self.websocket, &self.tls) {
+    pub fn scheme(&self) -> &'static str {
+        match (&self.websocket, &self.terms.current().tls) {
             (None, None) => "mqtt",
             (None, Some(_)) => "mqtts",
             (Some(_), None) => "ws",
@@ -126,9 +127,15 @@ impl Listener {
         }
     }
 
+    /// What its clients meet, to be changed while it listens.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms.clone()
+    }
+
     /// Accepts until `stop` fires.
     pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
-        let door = Door::new(broker, self.profile, self.admission.clone());
+        let door = Door::new(broker, self.terms.clone(), self.admission.clone());
         let closed = Occasionally::default();
         loop {
             let accepted = tokio::select! {
@@ -172,7 +179,7 @@ impl Listener {
     /// space for what others need.
     fn spawn(&self, entrance: Entrance, socket: Socket) {
         let connections = entrance.broker.connections.clone();
-        let (tls, websocket, proxy) = (self.tls.clone(), self.websocket.clone(), self.proxy_protocol);
+        let (tls, websocket, proxy) = (self.terms.current().tls.clone(), self.websocket.clone(), self.proxy_protocol);
         match (tls, websocket) {
             (None, None) if !proxy => drop(connections.spawn(entrance.serve(socket))),
             (None, None) => drop(connections.spawn(async move {
@@ -202,7 +209,7 @@ impl Listener {
 /// The way into the broker for the connections of one port.
 pub struct Door {
     broker: Arc<Broker>,
-    profile: Arc<Profile>,
+    terms: Terms,
     handshakes: Handshakes,
     pushed_out: Occasionally,
     admission: Admission,
@@ -211,9 +218,9 @@ pub struct Door {
 impl Door {
     /// A door without anyone in it.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, profile: Profile, admission: Admission) -> Self {
+    pub fn new(broker: Arc<Broker>, terms: Terms, admission: Admission) -> Self {
         let handshakes = Handshakes::new(broker.settings.maximum_handshakes);
-        Self { broker, profile: Arc::new(profile), handshakes, pushed_out: Occasionally::default(), admission }
+        Self { broker, terms, handshakes, pushed_out: Occasionally::default(), admission }
     }
 
     /// Serves a connection whose WebSocket handshake someone else has done, in a task of its own.
@@ -248,7 +255,7 @@ impl Door {
         let deadline = Instant::now() + broker.settings.handshake_timeout;
         Entrance {
             broker,
-            profile: Arc::clone(&self.profile),
+            profile: Arc::clone(&self.terms.current().profile),
             peer,
             handshake,
             admission: self.admission.clone(),

@@ -249,6 +249,23 @@ impl Bridge {
         (self.process, self.addresses) = self.launch.start().await;
     }
 
+    /// Changes its configuration file and tells it with SIGHUP.
+    pub fn reconfigure(&self, change: impl Fn(&str) -> String) {
+        let text = std::fs::read_to_string(&self.launch.file).unwrap();
+        std::fs::write(&self.launch.file, change(&text)).unwrap();
+        self.process.signal("HUP");
+    }
+
+    /// The certificate that it shows over TLS, in PEM form.
+    pub async fn server_certificate(&self) -> String {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &self.addresses.mqtts.to_string(), "-showcerts"]);
+        let said = Process::start(command).success().await.join("\n");
+        let start = said.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+        let end = said.find("-----END CERTIFICATE-----").expect("a whole one");
+        said[start..end].to_owned()
+    }
+
     /// Ends it with SIGTERM and expects exit 0.
     pub async fn terminate(&mut self) {
         self.process.terminate();

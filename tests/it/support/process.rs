@@ -153,7 +153,13 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let sent = Command::new("sh").args(["-c", "kill $0", &self.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let kill = ["-c", "kill -s \"$1\" \"$0\"", &self.id().to_string(), name];
+        let sent = Command::new("sh").args(kill).status().unwrap();
         assert!(sent.success(), "{} is gone already\n{}", self.name, self.said());
     }
 

@@ -173,7 +173,8 @@ fn with_properties(version: Version, id: u16) -> Vec<u8> {
     body
 }
 
-fn text(text: &str) -> Vec<u8> {
+/// Text with its length in front (MQTT 5.0 section 1.5.4).
+pub fn text(text: &str) -> Vec<u8> {
     let mut bytes = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
     bytes.extend(text.as_bytes());
     bytes
@@ -228,6 +229,13 @@ impl Packet {
             _ => 2,
         };
         self.body.get(place).copied().unwrap_or(0)
+    }
+
+    /// All reason or return codes, of a SUBACK.
+    pub fn reasons(&self) -> &[u8] {
+        assert_eq!(self.kind(), kind::SUBACK, "{self:?}");
+        let start = if self.version == Version::V5 { 3 + usize::from(self.body[2]) } else { 2 };
+        &self.body[start..]
     }
 
     /// CONNACK's session present.

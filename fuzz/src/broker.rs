@@ -9,8 +9,9 @@ use std::{
 
 use parking_lot::Mutex;
 use synap_mqtt::{
+    auth::Admission,
     journal::{Journal, JournalOptions, LogOptions, StateStore, Watermark},
-    mqtt::{Broker, Dispatcher, Door, MailboxLimits, Profile, RetainedLimits, Settings},
+    mqtt::{Broker, Dispatcher, Door, MailboxLimits, Profile, RetainedLimits, Settings, Terms},
     types::Peer,
 };
 use tempfile::TempDir;

@@ -173,6 +173,8 @@ pub struct Connection<S> {
     broken: bool,
     /// Whether the last event was a read, so that other events come first now.
     has_read: bool,
+    /// Whether a packet was taken in since `last_received` was set.
+    pub(super) has_heard: bool,
     last_received: Instant,
     keep_alive: Option<Pin<Box<Sleep>>>,
 }
@@ -234,6 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             held_back: false,
             broken: false,
             has_read: false,
+            has_heard: false,
             last_received,
         }
     }
@@ -306,8 +309,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(End::ShuttingDown);
             }
             match self.wait().await? {
-                Event::Read => self.last_received = Instant::now(),
-                Event::Written | Event::Signal => {}
+                // Bytes that are no whole packet yet do not count [MQTT-3.1.2-22].
+                Event::Read if std::mem::take(&mut self.has_heard) => self.last_received = Instant::now(),
+                Event::Read | Event::Written | Event::Signal => {}
             }
         }
     }

@@ -61,6 +61,7 @@ impl<S> Connection<S> {
             }
             let packet = Packet::decode(&frame, self.agreement.version, Sender::Client)?;
             self.handle(packet)?;
+            self.has_heard = true;
             taken += frame.length();
         }
         self.more = true;

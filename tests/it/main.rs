@@ -12,6 +12,7 @@ mod crash;
 mod crash_subscribers;
 mod floods;
 mod full_disk;
+mod greedy;
 mod hostile;
 mod proxy_protocol;
 mod qos;

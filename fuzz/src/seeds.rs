@@ -291,7 +291,12 @@ impl Conversation {
         if self.is_v5() {
             disconnect.session_expiry_interval = Some(0);
         }
+        let again = connect(self.0);
+        let mut of_another_protocol = again.clone();
+        of_another_protocol[5] ^= 1;
         let mut packets = vec![
+            again,
+            of_another_protocol,
             [self.subscribe(), self.encode(&Packet::Unsubscribe(unsubscribe))].concat(),
             self.encode(&Packet::Disconnect(disconnect)),
             self.publish(Qos::ExactlyOnce, true, Some(9), "a/b"),

@@ -328,3 +328,18 @@ async fn v5_3_3_4_6_a_client_sends_no_subscription_identifier() {
     expect_closed(&bridge, Version::V5, &publish.encode(Version::V5), reason::PROTOCOL_ERROR).await;
     bridge.finish(PEER).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v311_3_3_5_2_what_is_not_allowed_is_acknowledged_all_the_same() {
+    let bridge = Bridge::start().await;
+    let mut client = bridge.client(Version::V4, "client").await;
+    client.subscribe("$SYS/mine", 2).await;
+    for qos in [1, 2] {
+        client.send(&Publish::new("$SYS/mine", "x", qos, 7).encode(Version::V4)).await;
+        let answer = client.expect(if qos == 1 { kind::PUBACK } else { kind::PUBREC }).await;
+        assert_eq!(answer.id(), 7);
+    }
+    // Were it passed on, it would be here before the answer.
+    client.ping().await;
+    bridge.finish(&[]).await;
+}

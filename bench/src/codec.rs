@@ -8,8 +8,15 @@ use std::io;
 use bytes::{Buf, BufMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes asked for in one read. A subscriber of small messages gets several hundred at once.
+/// Bytes asked for in one read after the first. A subscriber of small messages gets several
+/// hundred at once.
 const READ_BYTES: usize = 64 << 10;
+
+/// Bytes asked for in the first read, which brings CONNACK: all that an idle connection needs.
+const HANDSHAKE_READ_BYTES: usize = 256;
+
+/// Session expiry of a persistent session, in seconds. In 3.1.1 it is the broker's choice.
+const SESSION_EXPIRY: u32 = 3600;
 
 /// Protocol level of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,30 +53,57 @@ impl From<Malformed> for io::Error {
     }
 }
 
-/// Appends a CONNECT with a clean session.
-pub fn connect(out: &mut Vec<u8>, version: Version, client_id: &str, keep_alive: u16) {
-    let (level, properties): (u8, &[u8]) = match version {
-        Version::V311 => (4, &[]),
-        Version::V5 => (5, &[0]),
-    };
+/// Whether a session outlives its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// New, and over with the connection.
+    Clean,
+    /// Resumed if there is one, and kept.
+    Persistent,
+}
+
+/// Appends a CONNECT.
+pub fn connect(out: &mut Vec<u8>, version: Version, client_id: &str, keep_alive: u16, session: Session) {
+    let mut properties = Vec::new();
+    if version == Version::V5 && session == Session::Persistent {
+        properties.put_slice(&[5, 0x11]);
+        properties.put_u32(SESSION_EXPIRY);
+    } else if version == Version::V5 {
+        properties.put_u8(0);
+    }
+    let level = if version == Version::V5 { 5 } else { 4 };
+    let flags = if session == Session::Clean { 0b10 } else { 0 };
     out.put_u8(0x10);
     put_length(out, 10 + properties.len() + 2 + client_id.len());
     put_text(out, "MQTT");
-    out.put_slice(&[level, 0b10]);
+    out.put_slice(&[level, flags]);
     out.put_u16(keep_alive);
-    out.put_slice(properties);
+    out.put_slice(&properties);
     put_text(out, client_id);
 }
 
-/// Appends a SUBSCRIBE to one filter.
-pub fn subscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filter: &str, qos: u8) {
+/// Appends a SUBSCRIBE to some filters.
+pub fn subscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filters: &[String], qos: u8) {
     let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
     out.put_u8(0x82);
-    put_length(out, 2 + properties.len() + 2 + filter.len() + 1);
+    put_length(out, 2 + properties.len() + filters.iter().map(|filter| 2 + filter.len() + 1).sum::<usize>());
     out.put_u16(packet_id);
     out.put_slice(properties);
-    put_text(out, filter);
-    out.put_u8(qos);
+    for filter in filters {
+        put_text(out, filter);
+        out.put_u8(qos);
+    }
+}
+
+/// Appends a PUBLISH of QoS 1 that is to be retained.
+pub fn retain(out: &mut Vec<u8>, version: Version, packet_id: u16, topic: &str, payload: &[u8]) {
+    let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
+    out.put_u8(kind::PUBLISH | 0b011);
+    put_length(out, 2 + topic.len() + 2 + properties.len() + payload.len());
+    put_text(out, topic);
+    out.put_u16(packet_id);
+    out.put_slice(properties);
+    out.put_slice(payload);
 }
 
 /// Appends a PUBACK, PUBREC, PUBREL or PUBCOMP meaning success.
@@ -160,10 +194,23 @@ impl<'a> Packet<'a> {
         Ok((packet_id, body.first().is_none_or(|reason| *reason < 0x80)))
     }
 
-    /// Whether a SUBACK grants what was asked for.
+    /// Whether a SUBACK grants all of the `filters` that were asked for.
     #[must_use]
-    pub fn granted(&self) -> bool {
-        self.body.last().is_some_and(|code| *code < 0x80)
+    pub fn granted(&self, filters: usize) -> bool {
+        let codes = self.body.len().checked_sub(filters).and_then(|start| self.body.get(start..));
+        codes.is_some_and(|codes| codes.iter().all(|code| *code < 0x80))
+    }
+
+    /// Whether a CONNACK says that the session was there.
+    #[must_use]
+    pub fn session_present(&self) -> bool {
+        self.body.first().is_some_and(|flags| flags & 1 == 1)
+    }
+
+    /// Whether it is a PUBLISH of a retained message.
+    #[must_use]
+    pub const fn is_retained(&self) -> bool {
+        self.kind() == kind::PUBLISH && self.first & 1 == 1
     }
 
     /// Whether a CONNACK accepts, and the broker's Receive Maximum (65,535 where it names none).
@@ -223,16 +270,10 @@ fn receive_maximum(mut properties: &[u8]) -> Result<u16, Malformed> {
 }
 
 /// Bytes read from one connection and not yet taken apart.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inbox {
     buffer: Vec<u8>,
     filled: usize,
-}
-
-impl Default for Inbox {
-    fn default() -> Self {
-        Self { buffer: vec![0; READ_BYTES], filled: 0 }
-    }
 }
 
 impl Inbox {
@@ -241,9 +282,13 @@ impl Inbox {
     /// # Errors
     /// The stream's, and `UnexpectedEof` when the broker closed it.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-        if self.filled == self.buffer.len() {
-            self.buffer.resize(self.filled * 2, 0);
-        }
+        let wanted = match self.buffer.len() {
+            0 => HANDSHAKE_READ_BYTES,
+            HANDSHAKE_READ_BYTES => READ_BYTES,
+            full if full == self.filled => full * 2,
+            enough => enough,
+        };
+        self.buffer.resize(wanted, 0);
         let free = self.buffer.get_mut(self.filled..).unwrap_or_default();
         match stream.read(free).await? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),

@@ -19,12 +19,13 @@ use tokio_rustls::{
     client::TlsStream,
     rustls::{
         ClientConfig, RootCertStore,
+        client::Resumption,
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
 use tokio_util::either::Either;
 
-use crate::codec::{self, Inbox, Version, kind};
+use crate::codec::{self, Inbox, Session, Version, kind};
 
 /// A broker that does not answer for this long is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +43,8 @@ pub struct Target {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Protocol level.
     pub version: Version,
+    /// Whether sessions outlive their connections.
+    pub session: Session,
     /// Seconds; no pings are sent, so it must outlast the run or be 0.
     pub keep_alive: u16,
 }
@@ -63,6 +66,8 @@ pub struct Connection {
     pub version: Version,
     /// Unacknowledged QoS 1 and 2 messages that the broker takes.
     pub receive_maximum: u16,
+    /// Whether the session was there before.
+    pub session_present: bool,
 }
 
 impl Target {
@@ -71,14 +76,14 @@ impl Target {
     ///
     /// # Errors
     /// When the name has no address or the certificates cannot be read.
-    pub async fn new(host: &str, port: u16, cafile: Option<&Path>, version: Version, keep_alive: u16) -> Result<Self> {
+    pub async fn new(host: &str, port: u16, cafile: Option<&Path>, version: Version) -> Result<Self> {
         let address =
             tokio::net::lookup_host((host, port)).await.context("look up host")?.next().context("no address")?;
         let tls = match cafile {
             Some(path) => Some((trust(path)?, ServerName::try_from(host.to_owned())?)),
             None => None,
         };
-        Ok(Self { address, tls, version, keep_alive })
+        Ok(Self { address, tls, version, session: Session::Clean, keep_alive: 0 })
     }
 
     /// Connects and waits for CONNACK. `index` spreads many connections over source addresses.
@@ -88,15 +93,21 @@ impl Target {
     pub async fn connect(&self, index: usize, client_id: &str) -> Result<Connection> {
         let connect = async {
             let stream = self.open(index).await.context("connect")?;
-            let mut connection =
-                Connection { stream, inbox: Inbox::default(), version: self.version, receive_maximum: u16::MAX };
+            let mut connection = Connection {
+                stream,
+                inbox: Inbox::default(),
+                version: self.version,
+                receive_maximum: u16::MAX,
+                session_present: false,
+            };
             let mut packet = Vec::new();
-            codec::connect(&mut packet, self.version, client_id, self.keep_alive);
-            connection.receive_maximum = connection
-                .request(&packet, kind::CONNACK, |answer| answer.connack(self.version))
-                .await
-                .context("wait for CONNACK")?
-                .map_err(|code| anyhow!("the broker refused the connection with code {code}"))?;
+            codec::connect(&mut packet, self.version, client_id, self.keep_alive, self.session);
+            let connack = |answer: codec::Packet<'_>| Ok((answer.session_present(), answer.connack(self.version)?));
+            let (present, accepted) =
+                connection.request(&packet, kind::CONNACK, connack).await.context("wait for CONNACK")?;
+            connection.session_present = present;
+            connection.receive_maximum =
+                accepted.map_err(|code| anyhow!("the broker refused the connection with code {code}"))?;
             Ok(connection)
         };
         timeout(ANSWER_TIMEOUT, connect).await.context("the broker did not answer CONNECT")?
@@ -125,21 +136,23 @@ fn trust(cafile: &Path) -> Result<TlsConnector> {
         roots.add(certificate?)?;
     }
     ensure!(!roots.is_empty(), "{} holds no certificate", cafile.display());
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    // Every handshake is a whole one, whatever the broker remembers.
+    config.resumption = Resumption::disabled();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Connection {
-    /// Subscribes and waits until it is granted. Messages that arrive before are dropped.
+    /// Subscribes and waits until all of it is granted. Messages that arrive before are dropped.
     ///
     /// # Errors
     /// When the broker refuses, closes, or does not answer in time.
-    pub async fn subscribe(&mut self, filter: &str, qos: u8) -> Result<()> {
+    pub async fn subscribe(&mut self, filters: &[String], qos: u8) -> Result<()> {
         let mut packet = Vec::new();
-        codec::subscribe(&mut packet, self.version, 1, filter, qos);
-        let answer = self.request(&packet, kind::SUBACK, |answer| Ok(answer.granted()));
+        codec::subscribe(&mut packet, self.version, 1, filters, qos);
+        let answer = self.request(&packet, kind::SUBACK, |answer| Ok(answer.granted(filters.len())));
         let granted = timeout(ANSWER_TIMEOUT, answer).await.context("the broker did not answer SUBSCRIBE")?;
-        ensure!(granted.context("wait for SUBACK")?, "the broker refused the subscription to {filter}");
+        ensure!(granted.context("wait for SUBACK")?, "the broker refused a subscription to {}", filters.join(", "));
         Ok(())
     }
 

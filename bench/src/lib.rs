@@ -10,6 +10,7 @@
 pub mod codec;
 pub mod counters;
 pub mod dial;
+pub mod fill;
 pub mod journal;
 pub mod load;
 pub mod meter;

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Connections that are being opened at once; more overflow the listen queues of some brokers.
-const DIALLING: usize = 32;
+pub const DIALLING: usize = 32;
 
 /// How often the end of the run is looked for.
 const POLL: Duration = Duration::from_millis(10);
@@ -124,11 +124,11 @@ pub async fn run(plan: Plan, target: &Target) -> Result<Report> {
     let clock = Clock(Instant::now());
     let (stop, stopped) = watch::channel(false);
 
-    let subscribers = dial(target, "sub", plan.subscribers, 0).await?;
+    let subscribers = dial(target, "sub", plan.subscribers, 0, DIALLING).await?;
     let mut receivers = Vec::new();
     for (number, mut connection) in (0..).zip(subscribers) {
         for filter in plan.filters(number) {
-            connection.subscribe(&filter, plan.qos).await?;
+            connection.subscribe(&[filter], plan.qos).await?;
         }
         let (form, progress, mut stopped) = (plan.form(), progress.clone(), stopped.clone());
         let mut tally = Tally::new(plan.publishers)?;
@@ -155,7 +155,7 @@ pub async fn run(plan: Plan, target: &Target) -> Result<Report> {
         }
     }
 
-    let connections = dial(target, "pub", plan.publishers, plan.subscribers as usize).await?;
+    let connections = dial(target, "pub", plan.publishers, plan.subscribers as usize, DIALLING).await?;
     let meter = Meter::start(plan.server.clone())?;
     let start_ns = clock.now_ns();
     let mut publishers = Vec::new();
@@ -180,12 +180,18 @@ pub async fn run(plan: Plan, target: &Target) -> Result<Report> {
     Report::new(&plan, &books, usage)
 }
 
-/// Opens connections, in parallel but not all at once, in order of their number.
+/// Opens connections, `at_a_time` of them at once, in order of their number.
 ///
 /// # Errors
 /// The first that fails.
-pub async fn dial(target: &Target, role: &str, count: u32, first_index: usize) -> Result<Vec<Connection>> {
-    let permits = Arc::new(Semaphore::new(DIALLING));
+pub async fn dial(
+    target: &Target,
+    role: &str,
+    count: u32,
+    first_index: usize,
+    at_a_time: usize,
+) -> Result<Vec<Connection>> {
+    let permits = Arc::new(Semaphore::new(at_a_time));
     let mut dialling = JoinSet::new();
     for number in 0..count {
         let (target, permits) = (target.clone(), permits.clone());

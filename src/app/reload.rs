@@ -80,8 +80,9 @@ impl Reloader {
             }
         }
         self.put_in_effect(&effective);
-        if effective != new {
-            tracing::warn!("some of what has changed in the configuration takes a restart to be in effect");
+        let waiting = effective.differences(&new);
+        if !waiting.is_empty() {
+            tracing::warn!(changed = waiting.join(", "), "what has changed here takes a restart to be in effect");
         }
         self.settings = effective;
         tracing::info!("read the configuration again");

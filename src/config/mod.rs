@@ -139,6 +139,27 @@ impl Settings {
         Some((KeyPath::default().key("timescale").key("url"), url.files()))
     }
 
+    /// The sections in which other settings differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("data_dir", self.data_dir == other.data_dir),
+            ("[pod]", self.pod == other.pod),
+            ("[[listener]]", self.listeners == other.listeners),
+            ("[http]", self.http == other.http),
+            ("[auth]", self.auth == other.auth),
+            ("[timescale]", self.timescale == other.timescale),
+            ("[[route]]", self.routes == other.routes),
+            ("[limits]", self.limits == other.limits),
+            ("[mqtt]", self.mqtt == other.mqtt),
+            ("[journal]", self.journal == other.journal),
+            ("[stream]", self.stream == other.stream),
+            ("[log]", self.log == other.log),
+            ("[shutdown]", self.shutdown == other.shutdown),
+        ];
+        sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     /// What is wrong between keys, each with the key to change.
     fn check(&self) -> Vec<(KeyPath, String)> {
         let root = KeyPath::default();

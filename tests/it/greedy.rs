@@ -158,7 +158,7 @@ async fn a_million_filters_find_room_for_a_thousand_a_session() {
         for nth in 0..PACKETS {
             let mut body = vec![0, nth as u8 + 1, 0];
             for filter in 0..FILTERS {
-                body.extend(text(&format!("{session}/{nth}/{filter}")));
+                body.extend(text(format!("{session}/{nth}/{filter}")));
                 body.push(1);
             }
             client.send(&packet(0x82, &body)).await;

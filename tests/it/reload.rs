@@ -32,7 +32,8 @@ async fn new_connections_get_what_the_file_says_now() {
     assert_eq!(maximum_qos(&bridge).await, 1, "a wrong file changes nothing");
 
     bridge.reconfigure(|file| file.replace("maximum_qos = 9", "maximum_qos = 0\nmaximum_subscriptions = 7"));
-    bridge.complaint(0, "restart").await;
+    let said = bridge.complaint(0, "restart").await;
+    assert!(said.contains("[mqtt]") && !said.contains("[log]"), "{said}");
     assert_eq!(maximum_qos(&bridge).await, 0, "what can change has");
     before.ping().await;
     bridge.terminate().await;

@@ -1,14 +1,20 @@
 //! `load`: drives any MQTT broker and counts what becomes of each message. See `bench/README.md`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use synap_mqtt_bench::{
-    codec::Version,
+    codec::{Session, Version},
     dial::Target,
-    load::{dial, run},
+    fill::{Contents, check, fill},
+    load::{DIALLING, dial, run},
     plan::{Amount, Plan, Topics},
     process::Process,
     report::print_json,
@@ -47,6 +53,9 @@ struct Common {
     /// Keep alive in seconds; must outlast the run, as no pings are sent. 0 turns it off.
     #[arg(long, default_value_t = 3600, global = true)]
     keep_alive: u16,
+    /// Sessions that outlive their connections: clean session 0, or an expiry of an hour in 5.0.
+    #[arg(long, global = true)]
+    persistent: bool,
     /// Worker threads of the load generator.
     #[arg(long, default_value_t = 2, global = true)]
     threads: usize,
@@ -71,6 +80,19 @@ enum Mode {
         #[arg(long, default_value_t = 5000)]
         connections: u32,
     },
+    /// Connections that are opened and then do nothing: how many per second.
+    Connect {
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        connections: u32,
+        /// How many at once.
+        #[arg(long, default_value_t = 50)]
+        at_a_time: usize,
+    },
+    /// Leaves persistent sessions with subscriptions, and retained messages.
+    Fill(Contents),
+    /// Whether everything that `fill` has left is there: every retained message, and every hundredth session.
+    Check(Contents),
     /// Devices that each publish now and then: the server's memory under many connections.
     Devices {
         /// How many.
@@ -165,6 +187,7 @@ impl Messages {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cli.common.threads).enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(start(cli))) {
         Ok(true) => ExitCode::SUCCESS,
@@ -176,15 +199,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// As many descriptors as the process may have: every connection takes one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        eprintln!("load: cannot raise the limit of file descriptors: {error}");
+    }
+}
+
 /// Runs one mode; whether every promise was kept.
 async fn start(Cli { common, mode }: Cli) -> Result<bool> {
     let version = if common.v5 { Version::V5 } else { Version::V311 };
-    let target = Target::new(&common.host, common.port, common.cafile.as_deref(), version, common.keep_alive).await?;
+    let session = if common.persistent { Session::Persistent } else { Session::Clean };
+    let mut target = Target::new(&common.host, common.port, common.cafile.as_deref(), version).await?;
+    (target.session, target.keep_alive) = (session, common.keep_alive);
     let server = common.pid.map(Process::new);
     let plan = match mode {
         Mode::Idle { connections } => {
             let server = server.context("idle needs --pid, the server's process")?;
             return idle(&common, &target, &server, connections).await;
+        }
+        Mode::Connect { connections, at_a_time } => return connect(&common, &target, connections, at_a_time).await,
+        Mode::Fill(contents) => {
+            fill(&target, contents).await?;
+            return Ok(true);
+        }
+        Mode::Check(contents) => {
+            check(&target, contents).await?;
+            return Ok(true);
         }
         Mode::Messages(messages) => messages.plan(None, server)?,
         Mode::Sse { url, clients, messages } => Plan { subscribers: 0, ..messages.plan(Some((clients, url)), server)? },
@@ -216,7 +258,7 @@ async fn start(Cli { common, mode }: Cli) -> Result<bool> {
 /// Opens connections and compares the server's memory before and after, each when settled.
 async fn idle(common: &Common, target: &Target, server: &Process, count: u32) -> Result<bool> {
     let before = settled(server).await?;
-    let connections = dial(target, "idle", count, 0).await?;
+    let connections = dial(target, "idle", count, 0, DIALLING).await?;
     let after = settled(server).await?;
     let per_connection = after.saturating_sub(before) as f64 / f64::from(count);
     drop(connections);
@@ -226,6 +268,21 @@ async fn idle(common: &Common, target: &Target, server: &Process, count: u32) ->
         print_json(&common.labels, figures)?;
     } else {
         println!("{count} connections: {before} bytes resident before, {after} after, {per_connection:.0} each");
+    }
+    Ok(true)
+}
+
+/// Opens connections, each as far as its CONNACK, and times that.
+async fn connect(common: &Common, target: &Target, count: u32, at_a_time: usize) -> Result<bool> {
+    let start = Instant::now();
+    let connections = dial(target, "connect", count, 0, at_a_time).await?;
+    let per_second = f64::from(count) / start.elapsed().as_secs_f64();
+    drop(connections);
+    if common.output_json {
+        let figures = json!({ "connections": count, "connections_per_second": per_second, "ok": true });
+        print_json(&common.labels, figures)?;
+    } else {
+        println!("{count} connections, {at_a_time} at a time: {per_second:.0}/s");
     }
     Ok(true)
 }

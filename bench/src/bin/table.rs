@@ -11,10 +11,12 @@ use serde_json::Value;
 const BASELINES: [&str; 2] = ["mosquitto", "bare COPY"];
 
 /// Figure that a scenario is about, its unit and decimals.
-const HEADLINES: [(&str, &str, usize); 6] = [
+const HEADLINES: [(&str, &str, usize); 8] = [
     ("delivered_per_second", "messages/s", 0),
     ("acknowledged_per_second", "messages/s", 0),
     ("bytes_per_connection", "bytes/connection", 0),
+    ("connections_per_second", "connections/s", 0),
+    ("seconds_to_listen", "s", 2),
     ("server_mib", "MiB", 1),
     ("end_to_end/p99", "ms, p99", 2),
     ("rows_per_second", "rows/s", 0),

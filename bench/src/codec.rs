@@ -360,15 +360,18 @@ mod tests {
     async fn packets(chunks: &[&[u8]], version: Version) -> Vec<(u8, u16, Vec<u8>)> {
         let mut inbox = Inbox::default();
         let mut seen = Vec::new();
-        for chunk in chunks {
-            inbox.fill(&mut &**chunk).await.unwrap();
-            inbox
-                .drain(|packet| {
-                    let delivery = packet.delivery(version)?;
-                    seen.push((delivery.qos, delivery.packet_id, delivery.payload.to_vec()));
-                    Ok(())
-                })
-                .unwrap();
+        for mut chunk in chunks.iter().copied() {
+            // The first read is a small one.
+            while !chunk.is_empty() {
+                inbox.fill(&mut chunk).await.unwrap();
+                inbox
+                    .drain(|packet| {
+                        let delivery = packet.delivery(version)?;
+                        seen.push((delivery.qos, delivery.packet_id, delivery.payload.to_vec()));
+                        Ok(())
+                    })
+                    .unwrap();
+            }
         }
         seen
     }

@@ -128,6 +128,23 @@ fn records(target: &mut Target) -> io::Result<()> {
     for (name, origin) in [("plain", Origin::Plain), ("held", Origin::Held(9)), ("will", Origin::Will(300))] {
         target.add(name, record(&Record::Publication { publication, origin }))?;
     }
+    let event = PodEvent {
+        sequence: Sequence(7),
+        received: Micros::saturating(1_700_000_000_000_000),
+        arrival: 9,
+        id: Uuid::from_u128(1),
+        event_type: "notes.creation.completed",
+        subject_id: "7",
+        subject_type: "note",
+        topic: None,
+        data: "{}",
+        metadata: Some("{\"version\":1}"),
+        user_id: "owner",
+        source: Some("api"),
+        timestamp: Micros::saturating(1_700_000_000_000_000),
+        correlation_id: Some(Uuid::from_u128(2)),
+    };
+    target.add("event", record(&Record::Event(event)))?;
     target.add("state", record(&Record::State(StateChange::new(&[3, 5], true))))?;
     target.add("mark", record(&Record::Mark { ceiling: Sequence(1 << 20), durable: Sequence(6) }))
 }

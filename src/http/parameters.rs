@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Uri};
 use super::problem::Problem;
 use crate::{
     limits,
-    stream::{Filter, Start},
+    stream::{DeviceName, Filter, Start},
     types::{EventQuery, SessionQuery, TopicFilter},
 };
 
@@ -74,7 +74,7 @@ pub fn stream(uri: &Uri, headers: &HeaderMap) -> Result<(Filter, Start), Problem
     let filter = Filter {
         topics: parameters.all("topic")?.into_iter().map(topic_filter).collect::<Result<_, _>>()?,
         types: owned(parameters.all("type")?),
-        devices: owned(parameters.all("device")?),
+        devices: parameters.all("device")?.into_iter().map(DeviceName::from).collect(),
     };
     let parameter = parameters.parse("last_event_id")?;
     let header = headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()));

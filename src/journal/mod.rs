@@ -16,6 +16,7 @@ mod appender;
 mod batch;
 mod committer;
 mod cursor;
+mod event_body;
 mod log;
 mod reader;
 pub mod record;

@@ -26,9 +26,13 @@
 //! number u64, then client id, topic, properties, payload. A *state change* is what its room has
 //! written. A *mark* is two u64: the ceiling below which sequences may be assigned, and the durable
 //! watermark. The committer puts one in front of every write, with the sequence before that of the
-//! first record in it, and one at the end of a journal that is closed.
+//! first record in it, and one at the end of a journal that is closed. An *event* of another writer has its
+//! layout in `event_body`.
 
-use crate::types::{Micros, Publication, PublishProperties, Qos, Sequence};
+use std::ops::RangeInclusive;
+
+use super::event_body;
+use crate::types::{Micros, PodEvent, Publication, PublishProperties, Qos, Sequence};
 
 /// Length of a record's header.
 pub const HEADER_BYTES: usize = 32;
@@ -40,6 +44,8 @@ const VERSION: u8 = 2;
 const KIND_PUBLICATION: u8 = 1;
 const KIND_STATE: u8 = 2;
 const KIND_MARK: u8 = 3;
+const KIND_EVENT: u8 = 4;
+const KINDS: RangeInclusive<u8> = KIND_PUBLICATION..=KIND_EVENT;
 
 const FLAG_RETAIN: u16 = 1 << 2;
 const FLAG_GUARANTEED: u16 = 1 << 3;
@@ -64,6 +70,8 @@ pub enum Record<'a> {
     },
     /// A change of state that shares the order, the batch and the fsync of publications.
     State(StateChange<'a>),
+    /// An event that another writer has put in the pod's table.
+    Event(PodEvent<'a>),
     /// Starts a write. Tells recovery what was true on disk before it.
     Mark {
         /// First sequence that is not reserved: those below may be in use.
@@ -113,6 +121,7 @@ impl Record<'_> {
         match self {
             Self::Publication { publication, .. } => Some(publication.sequence),
             Self::State(change) => Some(change.sequence),
+            Self::Event(event) => Some(event.sequence),
             Self::Mark { .. } => None,
         }
     }
@@ -170,7 +179,7 @@ impl Header {
             return Err(RecordError::Damaged);
         }
         let (version, kind) = (header[24], header[25]);
-        if version != VERSION || !(KIND_PUBLICATION..=KIND_MARK).contains(&kind) {
+        if version != VERSION || !KINDS.contains(&kind) {
             return Err(RecordError::Unknown { version, kind });
         }
         let body_length = le_u32(header, 0);
@@ -211,7 +220,7 @@ pub fn find_header(bytes: &[u8], salt: Salt) -> Option<(usize, Header)> {
     bytes.windows(HEADER_BYTES).enumerate().find_map(|(at, window)| {
         // Spares nearly all windows their checksum.
         let plausible = window[24] == VERSION
-            && (KIND_PUBLICATION..=KIND_MARK).contains(&window[25])
+            && KINDS.contains(&window[25])
             && le_u16(window, 26) <= QOS_BITS | FLAG_RETAIN | FLAG_GUARANTEED | FLAG_WILL;
         if !plausible {
             return None;
@@ -243,6 +252,7 @@ fn decode_body<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>> {
             guaranteed: header.flags & FLAG_GUARANTEED != 0,
             body,
         })),
+        KIND_EVENT => event_body::decode(header.sequence, header.received, body).map(Record::Event),
         _ => {
             let both: &[u8; 16] = body.try_into().ok()?;
             Some(Record::Mark { ceiling: Sequence(le_u64(both, 0)), durable: Sequence(le_u64(both, 8)) })
@@ -279,7 +289,7 @@ fn decode_publication<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>>
 }
 
 /// Appends `record` to `out`, with sequence and receive time still open: [`seal`] sets them.
-/// The sequence and time inside of a publication are ignored.
+/// The sequence and time inside of a publication or event are ignored.
 ///
 /// Client id and topic are at most 65,535 bytes by their types, and so are, in sum,
 /// properties and payload at most an MQTT packet.
@@ -295,6 +305,10 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         Record::State(change) => {
             out.extend_from_slice(change.body);
             (KIND_STATE, if change.guaranteed { FLAG_GUARANTEED } else { 0 })
+        }
+        Record::Event(event) => {
+            event_body::encode(event, out);
+            (KIND_EVENT, FLAG_GUARANTEED)
         }
         Record::Mark { ceiling, durable } => {
             out.extend_from_slice(&ceiling.0.to_le_bytes());
@@ -369,6 +383,8 @@ fn le_u64(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     const SALT: Salt = Salt(0xdead_beef);
@@ -392,6 +408,25 @@ mod tests {
         StateChange { sequence: Sequence(7), received, guaranteed, body }
     }
 
+    fn event() -> PodEvent<'static> {
+        PodEvent {
+            sequence: Sequence(7),
+            received: Micros::saturating(1_700_000_000_000_000),
+            arrival: 1 << 40,
+            id: Uuid::from_u128(1),
+            event_type: "notes.creation.completed",
+            subject_id: "7",
+            subject_type: "note",
+            topic: Some("notes/7"),
+            data: "{}",
+            metadata: Some(""),
+            user_id: "owner",
+            source: Some("api"),
+            timestamp: Micros::saturating(-1),
+            correlation_id: Some(Uuid::nil()),
+        }
+    }
+
     fn sealed(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
@@ -407,6 +442,8 @@ mod tests {
             Record::Publication { publication: publication(), origin: Origin::Will(1 << 33) },
             Record::State(state(b"a change", true)),
             Record::State(state(b"", false)),
+            Record::Event(event()),
+            Record::Event(PodEvent { topic: None, metadata: None, source: None, correlation_id: None, ..event() }),
             Record::Mark { ceiling: Sequence(1 << 40), durable: Sequence(6) },
         ] {
             let bytes = sealed(&record);
@@ -418,11 +455,16 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        let bytes = sealed(&Record::Publication { publication: publication(), origin: Origin::Held(9) });
-        for at in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[at / 8] ^= 1 << (at % 8);
-            assert!(decode(&damaged, Some(SALT)).is_err(), "bit {at}");
+        for record in [
+            Record::Publication { publication: publication(), origin: Origin::Held(9) },
+            Record::Event(event()),
+        ] {
+            let bytes = sealed(&record);
+            for at in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[at / 8] ^= 1 << (at % 8);
+                assert!(decode(&damaged, Some(SALT)).is_err(), "bit {at}");
+            }
         }
     }
 

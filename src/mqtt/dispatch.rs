@@ -86,7 +86,8 @@ impl Dispatch {
             }
             (Record::Publication { publication, origin }, Pass::Durable) => self.publication(publication, *origin),
             (Record::State(change), Pass::Durable) => self.state(change),
-            (Record::State(_), Pass::BestEffort) | (Record::Mark { .. }, _) => {}
+            // Rows of the pod's table have no topic that anyone could subscribe to.
+            (Record::Event(_), _) | (Record::State(_), Pass::BestEffort) | (Record::Mark { .. }, _) => {}
         }
     }
 

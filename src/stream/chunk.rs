@@ -4,10 +4,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{filter::Filter, frame};
+use super::{
+    filter::Filter,
+    frame,
+    shown::{Device, Shown},
+};
 use crate::{
     limits,
-    types::{LastEventId, Sequence, SynapEvent},
+    types::{LastEventId, Sequence},
 };
 
 /// One event of a chunk: where its frame and its names lie.
@@ -15,9 +19,9 @@ use crate::{
 struct Entry {
     sequence: Sequence,
     frame: Range<usize>,
-    topic: Range<usize>,
+    topic: Option<Range<usize>>,
     event_type: Range<usize>,
-    device: Option<Range<usize>>,
+    device: Option<Device<Range<usize>>>,
 }
 
 /// Events in the order of their sequences, encoded once for all clients. Immutable.
@@ -47,15 +51,15 @@ pub struct ChunkBuilder {
 
 impl ChunkBuilder {
     /// Adds an event, which is later than those before it.
-    pub fn push(&mut self, event: &SynapEvent<'_>, id: LastEventId) {
+    pub fn push(&mut self, event: &Shown<'_>, id: LastEventId) {
         let start = self.frames.len();
         frame::event(event, id, &mut self.frames);
         let entry = Entry {
-            sequence: event.sequence,
+            sequence: event.sequence(),
             frame: start..self.frames.len(),
-            topic: self.name(event.topic),
-            event_type: self.name(&event.event_type),
-            device: event.device.map(|device| self.name(device)),
+            topic: event.topic().map(|topic| self.name(topic)),
+            event_type: self.name(event.event_type()),
+            device: event.device().map(|device| device.map(|device| self.name(device))),
         };
         self.entries.push(entry);
     }
@@ -123,7 +127,11 @@ impl Chunk {
     fn is_wanted(&self, entry: &Entry, filter: &Filter) -> bool {
         let name = |range: &Range<usize>| self.names.get(range.clone()).unwrap_or_default();
         filter.is_empty()
-            || filter.matches(name(&entry.topic), name(&entry.event_type), entry.device.as_ref().map(name))
+            || filter.matches(
+                entry.topic.as_ref().map(name),
+                name(&entry.event_type),
+                entry.device.clone().map(|device| device.map(|range| name(&range))),
+            )
     }
 }
 

@@ -18,11 +18,12 @@ use super::{
     Filter, Shared,
     chunk::Body,
     frame::{self, GapReason},
+    shown::Candidate,
     source::{Next, Source},
     window::Pull,
 };
 use crate::{
-    journal::{ReadError, Record, Slice, Watermark},
+    journal::{ReadError, Slice, Watermark},
     types::{LastEventId, Sequence},
 };
 
@@ -184,17 +185,17 @@ impl Client {
     /// Encodes what the client wants of a slice; says whether there was no room for all of it.
     fn encode(&mut self, slice: &Slice, body: &mut Body) -> bool {
         for record in slice.records() {
-            let Record::Publication { publication, .. } = record else { continue };
-            if self.filter.matches_topic(publication.topic) {
-                let event = self.shared.mapper.map(&publication);
-                if event.streamed && self.filter.matches_event(&event) {
-                    if !body.append(|out| frame::event(&event, self.shared.id(event.sequence), out)) {
+            let Some(candidate) = Candidate::of(&record) else { continue };
+            if self.filter.matches_topic(candidate.topic()) {
+                let event = candidate.event(&*self.shared.mapper);
+                if event.streamed() && self.filter.matches_event(&event) {
+                    if !body.append(|out| frame::event(&event, self.shared.id(event.sequence()), out)) {
                         return true;
                     }
                     self.shared.statistics.replayed.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            self.cursor = publication.sequence;
+            self.cursor = candidate.sequence();
         }
         self.cursor = slice.last();
         false

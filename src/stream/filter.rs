@@ -1,6 +1,7 @@
 //! Which events a client asked for.
 
-use crate::types::{SynapEvent, TopicFilter};
+use super::shown::{Device, Shown};
+use crate::types::{TopicFilter, subject_id};
 
 /// Within one kind any value may match; every kind that is given must.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,7 +11,35 @@ pub struct Filter {
     /// Event types, exactly.
     pub types: Vec<String>,
     /// Device names, exactly.
-    pub devices: Vec<String>,
+    pub devices: Vec<DeviceName>,
+}
+
+/// A device's name, with the stable id by which other writers know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceName {
+    name: String,
+    subject: String,
+}
+
+impl From<String> for DeviceName {
+    fn from(name: String) -> Self {
+        Self { subject: subject_id(&name).to_string(), name }
+    }
+}
+
+impl From<&str> for DeviceName {
+    fn from(name: &str) -> Self {
+        name.to_owned().into()
+    }
+}
+
+impl DeviceName {
+    fn is(&self, device: Device<&str>) -> bool {
+        match device {
+            Device::Name(name) => self.name == name,
+            Device::Subject(id) => self.subject == id,
+        }
+    }
 }
 
 impl Filter {
@@ -20,24 +49,23 @@ impl Filter {
         self.topics.is_empty() && self.types.is_empty() && self.devices.is_empty()
     }
 
-    /// Whether events of this topic may match: what can be told before a record is mapped.
-    #[must_use]
-    pub fn matches_topic(&self, topic: &str) -> bool {
-        self.topics.is_empty() || self.topics.iter().any(|filter| filter.matches(topic))
+    /// Whether events of this topic may match: what can be told before a record is mapped. Where
+    /// topics are asked for, an event without one does not.
+    pub(super) fn matches_topic(&self, topic: Option<&str>) -> bool {
+        self.topics.is_empty() || topic.is_some_and(|topic| self.topics.iter().any(|filter| filter.matches(topic)))
     }
 
     /// Whether the client wants the event.
-    #[must_use]
-    pub fn matches(&self, topic: &str, event_type: &str, device: Option<&str>) -> bool {
+    pub(super) fn matches(&self, topic: Option<&str>, event_type: &str, device: Option<Device<&str>>) -> bool {
         (self.types.is_empty() || self.types.iter().any(|wanted| wanted == event_type))
-            && (self.devices.is_empty() || self.devices.iter().any(|wanted| Some(wanted.as_str()) == device))
+            && (self.devices.is_empty()
+                || device.is_some_and(|device| self.devices.iter().any(|wanted| wanted.is(device))))
             && self.matches_topic(topic)
     }
 
     /// As [`Filter::matches`].
-    #[must_use]
-    pub fn matches_event(&self, event: &SynapEvent<'_>) -> bool {
-        self.matches(event.topic, &event.event_type, event.device)
+    pub(super) fn matches_event(&self, event: &Shown<'_>) -> bool {
+        self.matches(event.topic(), event.event_type(), event.device())
     }
 }
 
@@ -52,12 +80,24 @@ mod tests {
             types: vec!["t.one".into(), "t.two".into()],
             devices: vec!["pump".into()],
         };
-        assert!(filter.matches("a/1", "t.one", Some("pump")));
-        assert!(filter.matches("b/1/2", "t.two", Some("pump")));
-        assert!(!filter.matches("c", "t.one", Some("pump")));
-        assert!(!filter.matches("a/1", "t.three", Some("pump")));
-        assert!(!filter.matches("a/1", "t.one", Some("fan")));
-        assert!(!filter.matches("a/1", "t.one", None));
-        assert!(Filter::default().matches("anything", "t", None));
+        let (pump, fan) = (Some(Device::Name("pump")), Some(Device::Name("fan")));
+        assert!(filter.matches(Some("a/1"), "t.one", pump));
+        assert!(filter.matches(Some("b/1/2"), "t.two", pump));
+        assert!(!filter.matches(Some("c"), "t.one", pump));
+        assert!(!filter.matches(None, "t.one", pump));
+        assert!(!filter.matches(Some("a/1"), "t.three", pump));
+        assert!(!filter.matches(Some("a/1"), "t.one", fan));
+        assert!(!filter.matches(Some("a/1"), "t.one", None));
+        assert!(Filter::default().matches(Some("anything"), "t", None));
+        assert!(Filter::default().matches(None, "t", None));
+    }
+
+    #[test]
+    fn a_device_is_known_by_its_name_and_by_its_stable_id() {
+        let filter = Filter { devices: vec!["pump".into()], ..Filter::default() };
+        let (pump, fan) = (subject_id("pump").to_string(), subject_id("fan").to_string());
+        assert!(filter.matches(None, "t", Some(Device::Subject(&pump))));
+        assert!(!filter.matches(None, "t", Some(Device::Subject(&fan))));
+        assert!(!filter.matches(None, "t", Some(Device::Name(&pump))));
     }
 }

@@ -8,7 +8,8 @@ use std::io::Write;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::types::{LastEventId, SynapEvent};
+use super::shown::Shown;
+use crate::types::LastEventId;
 
 /// Milliseconds after which a client that lost its connection comes back.
 const RETRY_MILLISECONDS: u32 = 3000;
@@ -33,7 +34,7 @@ pub fn connected(client: Uuid, at: LastEventId) -> Vec<u8> {
 }
 
 /// Appends an event.
-pub fn event(event: &SynapEvent<'_>, id: LastEventId, out: &mut Vec<u8>) {
+pub fn event(event: &Shown<'_>, id: LastEventId, out: &mut Vec<u8>) {
     write(out, format_args!("id: {id}\ndata: "));
     let start = out.len();
     event.write_json(out);
@@ -84,7 +85,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::types::{Epoch, Micros, Reliability, Sequence, Source};
+    use crate::types::{Epoch, Micros, Reliability, Sequence, Source, SynapEvent};
 
     fn id(sequence: u64) -> LastEventId {
         LastEventId { epoch: Epoch(0x1f3a_9c02), sequence: Sequence(sequence) }
@@ -109,7 +110,7 @@ mod tests {
             streamed: true,
         };
         let mut out = Vec::new();
-        event(&made, id(7), &mut out);
+        event(&Shown::Mapped(made), id(7), &mut out);
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.split('\n').collect();
         assert_eq!(lines.len(), 4, "{text:?}");

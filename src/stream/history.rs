@@ -13,11 +13,14 @@ use std::{io, sync::Arc};
 
 use tokio::sync::Semaphore;
 
-use super::Filter;
+use super::{
+    Filter,
+    shown::{Candidate, Shown},
+};
 use crate::{
-    journal::{Batch, Journal, Record, Watermark},
+    journal::{Batch, Journal, Watermark},
     limits,
-    types::{EventMapper, EventPage, EventQuery, LastEventId, Micros, Publication, Sequence, SynapEvent},
+    types::{EventMapper, EventPage, EventQuery, LastEventId, Micros, Sequence},
 };
 
 /// Why there is no page.
@@ -107,7 +110,7 @@ impl<'a> Page<'a> {
             filter: Filter {
                 topics: query.topic.into_iter().collect(),
                 types: query.event_type.into_iter().collect(),
-                devices: query.device.into_iter().collect(),
+                devices: query.device.into_iter().map(Into::into).collect(),
             },
             from,
             to: query.to,
@@ -136,12 +139,12 @@ impl<'a> Page<'a> {
     fn look_through(&mut self, batches: &[Arc<Batch>], mapper: &dyn EventMapper) -> Progress {
         for batch in batches.iter().rev() {
             for record in (0..batch.len()).rev().filter_map(|index| batch.get(index)) {
-                let Record::Publication { publication, .. } = record else { continue };
-                if publication.sequence >= self.before {
+                let Some(candidate) = Candidate::of(&record) else { continue };
+                if candidate.sequence() >= self.before {
                     continue;
                 }
-                match self.look_at(&publication, mapper) {
-                    Progress::More => self.before = publication.sequence,
+                match self.look_at(candidate, mapper) {
+                    Progress::More => self.before = candidate.sequence(),
                     progress => return progress,
                 }
             }
@@ -150,18 +153,18 @@ impl<'a> Page<'a> {
         Progress::More
     }
 
-    fn look_at(&mut self, publication: &Publication<'_>, mapper: &dyn EventMapper) -> Progress {
-        if publication.received < self.arrived {
+    fn look_at(&mut self, candidate: Candidate<'_>, mapper: &dyn EventMapper) -> Progress {
+        if candidate.received() < self.arrived {
             return Progress::Done;
         }
         if self.left == 0 {
             return Progress::Full;
         }
         self.left -= 1;
-        if !self.filter.matches_topic(publication.topic) {
+        if !self.filter.matches_topic(candidate.topic()) {
             return Progress::More;
         }
-        let event = mapper.map(publication);
+        let event = candidate.event(mapper);
         if !self.wants(&event) {
             return Progress::More;
         }
@@ -176,8 +179,8 @@ impl<'a> Page<'a> {
         Progress::More
     }
 
-    fn wants(&self, event: &SynapEvent<'_>) -> bool {
-        let is_in_time = event.timestamp >= self.from && self.to.is_none_or(|to| event.timestamp < to);
+    fn wants(&self, event: &Shown<'_>) -> bool {
+        let is_in_time = event.timestamp() >= self.from && self.to.is_none_or(|to| event.timestamp() < to);
         is_in_time && self.filter.matches_event(event)
     }
 }

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use super::{
     Shared,
     chunk::ChunkBuilder,
+    shown::Candidate,
     source::{Next, Source},
 };
 use crate::{
-    journal::{ReadError, Record, Slice, Step, Watermark},
+    journal::{ReadError, Slice, Step, Watermark},
     types::Sequence,
 };
 
@@ -58,13 +59,13 @@ async fn encode_waiting(shared: &Shared, source: &mut Source<'_>, mut slice: Sli
     let mut builder = ChunkBuilder::default();
     loop {
         for record in slice.records() {
-            let Record::Publication { publication, .. } = record else { continue };
-            let event = shared.mapper.map(&publication);
-            if event.streamed {
-                builder.push(&event, shared.id(event.sequence));
+            let Some(candidate) = Candidate::of(&record) else { continue };
+            let event = candidate.event(&*shared.mapper);
+            if event.streamed() {
+                builder.push(&event, shared.id(event.sequence()));
             }
             if builder.is_full() {
-                hand_over(shared, &mut builder, publication.sequence);
+                hand_over(shared, &mut builder, candidate.sequence());
                 tokio::task::yield_now().await;
             }
         }

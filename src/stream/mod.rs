@@ -16,6 +16,7 @@ mod filter;
 mod frame;
 mod history;
 mod hub;
+mod shown;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,7 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use client::Start;
-pub use filter::Filter;
+pub use filter::{DeviceName, Filter};
 pub use history::{History, HistoryError};
 
 use crate::{

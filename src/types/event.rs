@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Micros, Publication, Sequence, write_json_string};
+use super::{Micros, Publication, Sequence, event_text::EventText};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -101,25 +101,19 @@ impl SynapEvent<'_> {
     /// that a device's event cannot have (`correlationId`, `causationId`) are `null`, as there.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut buffer = Uuid::encode_buffer();
-        out.extend_from_slice(b"{\"id\":\"");
-        out.extend_from_slice(self.id.hyphenated().encode_lower(&mut buffer).as_bytes());
-        out.extend_from_slice(b"\",\"type\":");
-        write_json_string(&self.event_type, out);
-        out.extend_from_slice(b",\"timestamp\":\"");
-        self.timestamp.write(out);
-        out.extend_from_slice(b"\",\"userId\":");
-        write_json_string(self.user_id, out);
-        out.extend_from_slice(b",\"subjectId\":\"");
-        out.extend_from_slice(self.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes());
-        out.extend_from_slice(b"\",\"subjectType\":");
-        write_json_string(self.subject_type, out);
-        out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(self.data.as_bytes());
-        out.extend_from_slice(b",\"metadata\":");
-        out.extend_from_slice(self.metadata.as_bytes());
-        out.extend_from_slice(b",\"correlationId\":null,\"causationId\":null,\"source\":\"");
-        out.extend_from_slice(self.source.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"version\":\"v1\"}");
+        EventText {
+            id: self.id,
+            event_type: &self.event_type,
+            timestamp: self.timestamp,
+            user_id: self.user_id,
+            subject_id: self.subject_id.hyphenated().encode_lower(&mut buffer),
+            subject_type: self.subject_type,
+            data: &self.data,
+            metadata: Some(&self.metadata),
+            correlation_id: None,
+            source: Some(self.source.as_str()),
+        }
+        .write(out);
     }
 }
 

@@ -247,6 +247,25 @@ pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
 /// How often a draining backlog is told of in the log.
 pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Events of other writers that are taken over at a time: one round trip and one fsync for all of them.
+pub const IMPORT_BATCH_ROWS: i64 = 500;
+
+/// Bytes of events of other writers that are taken over at a time, give or take one event.
+pub const IMPORT_BATCH_BYTES: i64 = 1 << 20;
+
+/// Bytes of all columns of another writer's event, beyond which streams show it without data and metadata: as much
+/// as a device may send.
+pub const MAXIMUM_IMPORTED_BYTES: i64 = MAXIMUM_PACKET_SIZE as i64;
+
+/// Characters that are left of each other text of an event that is too large: twice what a type may have.
+pub const OMITTED_TEXT_CHARACTERS: i32 = 256;
+
+/// How often it is looked without a signal whether other writers have written, and the session is proved alive.
+pub const IMPORT_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a bridge asks whether the other one that imports from the same database is gone.
+pub const IMPORT_TURN_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Connections for queries, beside the writer's one.
 pub const QUERY_CONNECTIONS: u32 = 4;
 

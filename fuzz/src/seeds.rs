@@ -13,7 +13,7 @@ use synap_mqtt::{
         Ack, Auth, Connect, ConnectProperties, Disconnect, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion,
         Publish, ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe, UserProperties, Will,
     },
-    types::{Micros, Publication, PublishProperties, PublishProperty, Qos, Sequence},
+    types::{Micros, PodEvent, Publication, PublishProperties, PublishProperty, Qos, Sequence, subject_id},
 };
 
 use crate::frames::frame;
@@ -132,7 +132,7 @@ fn records(target: &mut Target) -> io::Result<()> {
         sequence: Sequence(7),
         received: Micros::saturating(1_700_000_000_000_000),
         arrival: 9,
-        id: Uuid::from_u128(1),
+        id: subject_id("7"),
         event_type: "notes.creation.completed",
         subject_id: "7",
         subject_type: "note",
@@ -142,7 +142,7 @@ fn records(target: &mut Target) -> io::Result<()> {
         user_id: "owner",
         source: Some("api"),
         timestamp: Micros::saturating(1_700_000_000_000_000),
-        correlation_id: Some(Uuid::from_u128(2)),
+        correlation_id: Some(subject_id("8")),
     };
     target.add("event", record(&Record::Event(event)))?;
     target.add("state", record(&Record::State(StateChange::new(&[3, 5], true))))?;

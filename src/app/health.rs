@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     journal::{AppendError, Journal},
-    timescale::Statistics,
+    timescale::{ImportStatistics, Statistics},
     types::HealthReporter,
 };
 
@@ -27,6 +27,17 @@ pub async fn watch_journal(journal: Journal, health: HealthReporter, stop: Cance
 pub async fn watch_timescale(statistics: Arc<Statistics>, health: HealthReporter, stop: CancellationToken) {
     every_interval(stop, || match statistics.last_error() {
         None if statistics.connected() => health.ready(),
+        None => false,
+        Some(error) => health.degraded(error),
+    })
+    .await;
+}
+
+/// Tells whether events of other writers reach the journal, until `stop` fires. Where another bridge
+/// takes them over, that is as it should be.
+pub async fn watch_import(statistics: Arc<ImportStatistics>, health: HealthReporter, stop: CancellationToken) {
+    every_interval(stop, || match statistics.last_error() {
+        None if statistics.connected() || statistics.standby() => health.ready(),
         None => false,
         Some(error) => health.degraded(error),
     })

@@ -8,7 +8,7 @@ use crate::{
     journal::{Journal, Watermark},
     mqtt::Broker,
     stream::Streams,
-    timescale::Statistics,
+    timescale::{ImportStatistics, Statistics},
     types::Sequence,
 };
 
@@ -20,6 +20,8 @@ pub struct Sources {
     pub broker: Arc<Broker>,
     /// What the database has, where there is one.
     pub writer: Option<Arc<Statistics>>,
+    /// What has come from the database, where that is wanted.
+    pub importer: Option<Arc<ImportStatistics>>,
     /// What browsers see.
     pub streams: Streams,
 }
@@ -32,6 +34,9 @@ impl Sources {
         collect_streams(&self.streams);
         if let Some(writer) = &self.writer {
             collect_writer(writer, self.journal.watermark(Watermark::Durable));
+        }
+        if let Some(importer) = &self.importer {
+            collect_importer(importer);
         }
     }
 }
@@ -92,4 +97,12 @@ fn collect_writer(writer: &Statistics, durable: Sequence) {
     counter!("synap_mqtt_timescale_batches_total").absolute(writer.batches());
     gauge!("synap_mqtt_timescale_lag_records").set(writer.lag(durable) as f64);
     counter!("synap_mqtt_dead_letters_total").absolute(writer.dead_letters());
+}
+
+fn collect_importer(importer: &ImportStatistics) {
+    gauge!("synap_mqtt_import_connected").set(if importer.connected() { 1.0 } else { 0.0 });
+    gauge!("synap_mqtt_import_lag_seconds").set(importer.lag().as_secs_f64());
+    counter!("synap_mqtt_imported_events_total").absolute(importer.imported());
+    counter!("synap_mqtt_imported_events_omitted_total").absolute(importer.omitted());
+    counter!("synap_mqtt_import_vanished_total").absolute(importer.vanished());
 }

@@ -68,9 +68,22 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         let writer = timescale::Writer::new(database.clone(), journal.clone(), Arc::clone(&mapper));
         let statistics = writer.statistics();
         consumers.spawn(writer.run(stop.consumers.clone()));
+        let import = settings.timescale.as_ref().is_some_and(|timescale| timescale.import);
+        let imported = import.then(|| {
+            let importer = timescale::Importer::new(database, journal.clone(), Arc::clone(&statistics));
+            let imported = importer.statistics();
+            consumers.spawn(importer.run(stop.consumers.clone()));
+            let health = health.component("import", Gate::Readiness);
+            consumers.spawn(health::watch_import(Arc::clone(&imported), health, stop.consumers.clone()));
+            imported
+        });
+        if !import {
+            let (database, statistics) = (database.clone(), Arc::clone(&statistics));
+            consumers.spawn(timescale::report_unwanted(database, statistics, stop.consumers.clone()));
+        }
         let health = health.component("timescale", Gate::Readiness);
         consumers.spawn(health::watch_timescale(Arc::clone(&statistics), health, stop.consumers.clone()));
-        statistics
+        (statistics, imported)
     });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
@@ -99,8 +112,14 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     if let Some(reader) = admissions.reader()? {
         consumers.spawn(reader.run(stop.consumers.clone()));
     }
-    let sources =
-        metrics::Sources { journal: journal.clone(), broker: Arc::clone(&broker), writer, streams: streams.clone() };
+    let (writer, importer) = writer.unzip();
+    let sources = metrics::Sources {
+        journal: journal.clone(),
+        broker: Arc::clone(&broker),
+        writer,
+        importer: importer.flatten(),
+        streams: streams.clone(),
+    };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
     let reloader = Reloader::new(reload, settings.clone(), terms, http_terms.clone())?;

@@ -55,7 +55,8 @@ fn a_file_sets_keys() {
     let settings = read(text, &[]).unwrap();
     assert_eq!(settings.limits, LimitSettings { memory: 64 << 20, maximum_packet_size: 65_536 });
     assert_eq!(settings.journal.retain_age.as_secs(), 36 * 3600);
-    assert_eq!(settings.timescale.as_ref().unwrap().url.expose(), "postgres://synap:secret@db/pod");
+    let timescale = settings.timescale.as_ref().unwrap();
+    assert_eq!((timescale.url.expose(), timescale.import), ("postgres://synap:secret@db/pod", true));
     let certificate = Certificate::Files { cert: "a.pem".into(), key: "a.key".into() };
     assert_eq!(settings.listeners[0].tls, Some(TlsSettings { certificate, client_ca: Some("ca.pem".into()) }));
     assert_eq!(settings.listeners[1].tls, None);

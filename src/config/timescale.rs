@@ -11,6 +11,13 @@ use url::Url;
 pub struct TimescaleSettings {
     /// Where it is and who the bridge is there.
     pub url: DatabaseUrl,
+    /// Whether events that other writers put into the table join the stream.
+    #[serde(default = "yes")]
+    pub import: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A connection URL of PostgreSQL. Everything that prints it shows `***` for the password;

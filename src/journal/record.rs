@@ -455,10 +455,9 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        for record in [
-            Record::Publication { publication: publication(), origin: Origin::Held(9) },
-            Record::Event(event()),
-        ] {
+        for record in
+            [Record::Publication { publication: publication(), origin: Origin::Held(9) }, Record::Event(event())]
+        {
             let bytes = sealed(&record);
             for at in 0..bytes.len() * 8 {
                 let mut damaged = bytes.clone();

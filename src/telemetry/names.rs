@@ -89,6 +89,26 @@ pub const METRICS: &[Metric] = &[
     metric(Histogram, "synap_mqtt_journal_fsync_seconds", Seconds, "Time of an fsync of the journal"),
     metric(Counter, "synap_mqtt_timescale_rows_total", Count, "Rows committed to TimescaleDB"),
     metric(Gauge, "synap_mqtt_timescale_lag_records", Count, "Durable records that are no rows yet"),
+    metric(
+        Gauge,
+        "synap_mqtt_import_connected",
+        Count,
+        "1 while events of other writers are taken over by this bridge",
+    ),
+    metric(Gauge, "synap_mqtt_import_lag_seconds", Seconds, "How long the oldest row of another writer has waited"),
+    metric(Counter, "synap_mqtt_imported_events_total", Count, "Events of other writers taken into the journal"),
+    metric(
+        Counter,
+        "synap_mqtt_imported_events_omitted_total",
+        Count,
+        "Events of other writers that are too large for streams to show their data",
+    ),
+    metric(
+        Counter,
+        "synap_mqtt_import_vanished_total",
+        Count,
+        "Rows of other writers that were gone before they were read",
+    ),
     metric(Gauge, "synap_mqtt_timescale_connected", Count, "1 while the database takes events, else 0"),
     metric(Counter, "synap_mqtt_timescale_batches_total", Count, "Transactions that wrote rows"),
     metric(

@@ -1,7 +1,9 @@
 //! The way into TimescaleDB: a consumer of the journal that writes every durable publication
 //! to the table `events`, exactly once, and the queries that read them back.
 //!
-//! Two tasks: [`Writer::run`] owns the one connection that writes; its feed reads the journal
+//! And the way back: [`Importer`] takes what other writers put into the table into the journal.
+//!
+//! Two tasks write: [`Writer::run`] owns the one connection that writes; its feed reads the journal
 //! and encodes the next rows meanwhile. Order and exactly-once come from one transaction that
 //! holds both the rows and the journal's cursor in `mqtt.writer_cursor` (`store`). The database
 //! is the truth about the cursor: after any error the session ends, and the next one asks.
@@ -13,9 +15,11 @@
 
 mod error;
 mod feed;
+mod import;
 mod progress;
 mod query;
 mod resume;
+mod retry;
 mod rows;
 mod schema;
 mod statistics;
@@ -24,6 +28,7 @@ mod transport;
 mod writer;
 
 pub use error::WriteError;
+pub use import::{ImportStatistics, Importer, report_unwanted};
 pub use query::{EventStore, QueryError};
 pub use statistics::Statistics;
 pub use writer::{Settings, Writer};

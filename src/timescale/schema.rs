@@ -57,6 +57,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), WriteError> {
         migration(1, "bookkeeping", include_str!("../../migrations/0001_bookkeeping.sql")),
         migration(2, "events", include_str!("../../migrations/0002_events.sql")),
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
+        migration(5, "arrivals", include_str!("../../migrations/0005_arrivals.sql")),
     ]);
     migrator.dangerous_set_table_name(BOOK);
     // A newer version may have been here before; its migrations are none of our business.

@@ -1,5 +1,6 @@
 //! One batch, one transaction: the cursor by compare-and-set, then the rows.
 //!
+//! The transaction says that it is the bridge's, so that its rows are not taken for another writer's (`import`).
 //! The cursor moves first, which locks its row: a second writer waits for the outcome, then
 //! finds the cursor elsewhere and writes nothing. So every record is stored once, whatever
 //! becomes of connections and commits.
@@ -107,7 +108,7 @@ async fn begin<'c>(
 ) -> Result<PgTransaction<'c>, WriteError> {
     let mut transaction = connection.begin().await?;
     let sql = "update mqtt.writer_cursor set sequence = $3, last_event = coalesce($4, last_event), updated_at = now()
-         where journal = $1 and sequence = $2";
+         where journal = $1 and sequence = $2 returning set_config('mqtt.writer', 'bridge', true)";
     let update = sqlx::query(sql)
         .bind(origin.journal.id())
         .bind(part.after().0.cast_signed())

@@ -1,14 +1,9 @@
 //! The writer's life: connect, prepare, resume, store; and again whenever that ends.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,6 +11,7 @@ use super::{
     feed::{Batches, Feed},
     progress::Progress,
     resume::resume,
+    retry::{Retry, Words},
     rows::RowBatch,
     schema,
     statistics::Statistics,
@@ -26,6 +22,13 @@ use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
     limits,
     types::{EventMapper, Sequence},
+};
+
+/// What is said of the database.
+const OUTAGE: Words = Words {
+    failed: "no events to the database; they wait in the journal",
+    still: "still no events to the database",
+    works: "events go to the database again",
 };
 
 /// Where events go.
@@ -97,12 +100,13 @@ impl Writer {
     }
 
     async fn keep_writing(&mut self, stop: &CancellationToken) {
-        let mut retry = Retry::default();
+        let mut retry = Retry::new(&OUTAGE);
         while let Err(error) = self.write(stop, &mut retry).await {
             if matches!(error, WriteError::Read(ReadError::Cancelled)) {
                 return;
             }
-            retry.failed(&error, &self.statistics);
+            self.statistics.record_failure(error.to_string());
+            retry.failed(error.to_string());
             tokio::select! {
                 () = tokio::time::sleep(retry.pause()) => {}
                 () = stop.cancelled() => return,
@@ -117,7 +121,7 @@ impl Writer {
         let Prepared { position, known } = prepared.map_err(WriteError::preparing)?;
         self.cursor.set(position);
         self.statistics.record_position(position);
-        if retry.failures == 0 || self.lag() == 0 {
+        if !retry.has_failed() || self.lag() == 0 {
             self.works(retry);
         }
 
@@ -209,61 +213,4 @@ impl Writer {
 struct Prepared {
     position: Sequence,
     known: Known,
-}
-
-/// When to try again, and what was last said about it: one line for each change of state.
-#[derive(Default)]
-struct Retry {
-    failures: u32,
-    outage: Option<(Instant, String)>,
-}
-
-impl Retry {
-    fn failed(&mut self, error: &WriteError, statistics: &Statistics) {
-        self.failures += 1;
-        let reason = error.to_string();
-        statistics.record_failure(reason.clone());
-        match &mut self.outage {
-            Some((_, known)) if *known == reason => {}
-            Some((_, known)) => {
-                tracing::warn!(error = reason, "still no events to the database");
-                *known = reason;
-            }
-            None => {
-                tracing::warn!(error = reason, "no events to the database; they wait in the journal");
-                self.outage = Some((Instant::now(), reason));
-            }
-        }
-    }
-
-    fn worked(&mut self, lag: u64) {
-        self.failures = 0;
-        if let Some((since, _)) = self.outage.take() {
-            tracing::info!(outage = ?since.elapsed(), lag, "events go to the database again");
-        }
-    }
-
-    /// Twice as long each time up to a maximum, less up to half by chance.
-    fn pause(&self) -> Duration {
-        let longest = limits::TIMESCALE_RETRY_MINIMUM * 2_u32.saturating_pow(self.failures.min(16));
-        let longest = longest.min(limits::TIMESCALE_RETRY_MAXIMUM);
-        let chance = RandomState::new().hash_one(self.failures) % 1024;
-        longest - longest / 2 * (chance as u32) / 1024
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_stay_within_bounds() {
-        let mut retry = Retry::default();
-        for _ in 0..40 {
-            let pause = retry.pause();
-            assert!(pause >= limits::TIMESCALE_RETRY_MINIMUM / 2 && pause <= limits::TIMESCALE_RETRY_MAXIMUM);
-            retry.failures += 1;
-        }
-        assert!(retry.pause() >= limits::TIMESCALE_RETRY_MAXIMUM / 2);
-    }
 }

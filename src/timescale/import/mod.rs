@@ -1,0 +1,112 @@
+//! Events of other writers join the journal, and with it every stream (decision 0013).
+//!
+//! A trigger notes the rows that others put into `events` in the queue `mqtt.arrivals` and signals.
+//! One task with one session reads what the queue has (`arrivals`), appends it to the journal, waits
+//! until it is durable, and takes it out of the queue (`settle`) in the statement that moves the
+//! journal's own mark in `mqtt.importer`. So at any moment an entry is in the queue, in the journal
+//! behind the mark, or both; a start settles what is both before it reads on (`resume`). The signal
+//! only spares waiting: one that is lost costs a poll.
+//!
+//! On failure the session ends, and what others write waits in the queue. Dropping the task at any
+//! point loses and repeats nothing. While it cannot say what is settled, its cursor holds the journal.
+
+mod arrivals;
+mod error;
+mod resume;
+mod session;
+mod settle;
+mod statistics;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+pub use self::statistics::ImportStatistics;
+use super::{
+    retry::{Retry, Words},
+    statistics::Statistics,
+    writer::Settings,
+};
+use crate::{
+    journal::{Cursor, Journal},
+    types::Sequence,
+};
+
+/// How often it is looked whether the writer has prepared the tables, while it has not.
+const PREPARED_INTERVAL: Duration = Duration::from_millis(100);
+
+const OUTAGE: Words = Words {
+    failed: "no events of other writers in the stream; they wait in the database",
+    still: "still no events of other writers in the stream",
+    works: "events of other writers join the stream again",
+};
+
+/// Takes the events of other writers into a journal.
+pub struct Importer {
+    database: PgConnectOptions,
+    journal: Journal,
+    /// Holds what may be in the queue too.
+    cursor: Cursor,
+    statistics: Arc<ImportStatistics>,
+    writer: Arc<Statistics>,
+}
+
+impl Importer {
+    /// An importer from the writer's database. It begins once `writer` is connected, for that has
+    /// prepared the tables.
+    #[must_use]
+    pub fn new(settings: &Settings, journal: Journal, writer: Arc<Statistics>) -> Self {
+        let database = database(settings);
+        let cursor = journal.register_cursor("import", Sequence::ZERO);
+        Self { database, journal, cursor, statistics: Arc::default(), writer }
+    }
+
+    /// Counters, for metrics and health.
+    #[must_use]
+    pub fn statistics(&self) -> Arc<ImportStatistics> {
+        Arc::clone(&self.statistics)
+    }
+
+    /// Imports until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.keep_importing()).await;
+    }
+
+    async fn keep_importing(&self) {
+        let mut retry = Retry::new(&OUTAGE);
+        loop {
+            connected(&self.writer).await;
+            let Err(error) = self.import(&mut retry).await;
+            self.statistics.record_failure(error.to_string());
+            retry.failed(error.to_string());
+            tokio::time::sleep(retry.pause()).await;
+        }
+    }
+}
+
+/// Says once that rows are noted for nobody, where the trigger was made before importing was turned
+/// off; then waits for `stop`.
+pub async fn report_unwanted(settings: Settings, writer: Arc<Statistics>, stop: CancellationToken) {
+    let report = async {
+        connected(&writer).await;
+        if session::is_watched(&database(&settings)).await {
+            tracing::warn!(
+                "`[timescale] import` is false, and the database still notes rows of other writers for it, which fills \
+                 mqtt.arrivals; unless another bridge imports them, `select mqtt.unwatch_events()` ends that"
+            );
+        }
+    };
+    stop.run_until_cancelled(report).await;
+    stop.cancelled().await;
+}
+
+fn database(settings: &Settings) -> PgConnectOptions {
+    settings.database.clone().application_name("synap-mqtt import")
+}
+
+async fn connected(writer: &Statistics) {
+    while !writer.connected() {
+        tokio::time::sleep(PREPARED_INTERVAL).await;
+    }
+}

@@ -14,6 +14,7 @@ mod floods;
 mod full_disk;
 mod greedy;
 mod hostile;
+mod other_writers;
 mod proxy_protocol;
 mod qos;
 mod reload;

@@ -4,6 +4,9 @@
 
 #![cfg(test)]
 
+mod import;
+mod import_resume;
+mod import_support;
 mod plain;
 mod query;
 mod resume;

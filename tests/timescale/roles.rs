@@ -2,7 +2,10 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::support::{Log, TestDatabase, TestJournal, eventually, fresh_name, stored_numbers};
+use super::{
+    import_support::{RunningImporter, imported_numbers, insert, until_imported},
+    support::{Log, TestDatabase, TestJournal, eventually, fresh_name, stored_numbers},
+};
 
 /// Statements that the documentation gives, for a role and a database of the test: the block
 /// that begins with `first`.
@@ -109,5 +112,50 @@ async fn a_role_that_may_not_create_the_extension_gets_a_plain_table() {
     assert_eq!(stored_numbers(&pool).await, (0..60_000).collect::<Vec<_>>());
     super::plain::assert_is_plain(&pool).await;
     assert!(log.lines()[0].contains("events go to a plain table"), "{:?}", log.lines());
+    drop_all(database, pool, &role).await;
+}
+
+#[tokio::test]
+async fn the_documented_grants_suffice_to_import_once_the_owner_has_started() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let pool = database.pool();
+    let (role, backend) = (make_role(&database).await, make_role(&database).await);
+    RunningImporter::start(&journal, &database).await.stop().await;
+    run(&pool, documented("grant connect", &role, &database)).await;
+    // Another writer has no right on the schema `mqtt`.
+    run(&pool, format!("grant insert on events to {backend}")).await;
+    let as_backend = PgPool::connect_lazy_with(database.settings_as(&backend).database);
+    insert(&as_backend, 0..300).await;
+    let importer = RunningImporter::launch(&journal, &database.settings_as(&role));
+    until_imported(&journal.journal, 300).await;
+    insert(&as_backend, 300..310).await;
+    until_imported(&journal.journal, 310).await;
+    assert_eq!(imported_numbers(&journal.journal), (0..310).collect::<Vec<_>>());
+    importer.stop().await;
+    as_backend.close().await;
+    run(&pool, format!("drop owned by {backend}; drop role {backend}")).await;
+    drop_all(database, pool, &role).await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_make_the_trigger_says_what_the_owner_can_do() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let pool = database.pool();
+    let role = make_role(&database).await;
+    let owner = journal.write_to(&database);
+    owner.catch_up().await;
+    owner.stop().await;
+    run(&pool, documented("grant connect", &role, &database)).await;
+    let log = Log::start();
+    let importer = RunningImporter::launch(&journal, &database.settings_as(&role));
+    eventually("the failure is told", async || importer.statistics.last_error().is_some()).await;
+    let error = importer.statistics.last_error().unwrap();
+    assert!(error.contains("select mqtt.watch_events()") && error.contains("events"), "{error}");
+    run(&pool, "select mqtt.watch_events()").await;
+    importer.works().await;
+    insert(&pool, 0..3).await;
+    until_imported(&journal.journal, 3).await;
+    log.assert_said(&["no events of other writers in the stream"]);
+    importer.stop().await;
     drop_all(database, pool, &role).await;
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     import_support::{
-        RunningImporter, assert_imported_once, imported, imported_numbers, insert, make_chunk, until_imported, waiting,
+        RunningImporter, assert_imported_once, imported_numbers, insert, make_chunk, until_imported, waiting,
     },
     support::{Log, TestDatabase, TestJournal, eventually},
 };
@@ -201,9 +201,15 @@ async fn a_new_journal_takes_over_what_still_waits_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_idle_importer_holds_no_old_segment_of_the_journal() {
+async fn an_importer_that_cannot_work_holds_no_old_segment_and_says_what_that_may_mean() {
     let (database, journal) = (TestDatabase::create().await, TestJournal::open_forgetful());
     let importer = RunningImporter::start(&journal, &database).await;
+    let pool = database.pool();
+    insert(&pool, 0..3).await;
+    until_imported(&journal.journal, 3).await;
+    eventually("all is taken over", async || waiting(&pool).await == 0).await;
+    run(&pool, "alter table mqtt.arrivals rename to hidden").await;
+    eventually("it cannot work", async || importer.statistics.last_error().is_some()).await;
     journal.journal.start_retention();
     let payload = vec![b'x'; 64 << 10];
     for _ in 0..64 {
@@ -211,7 +217,16 @@ async fn an_idle_importer_holds_no_old_segment_of_the_journal() {
     }
     importer.writer.catch_up().await;
     eventually("old segments are removed", async || journal.journal.oldest() > Sequence(32)).await;
-    assert_eq!(imported(&journal.journal).len(), 0);
     importer.stop().await;
+
+    let log = Log::start();
+    run(&pool, "alter table mqtt.hidden rename to arrivals").await;
+    insert(&pool, 3..6).await;
+    let importer = RunningImporter::start(&journal, &database).await;
+    until_imported(&journal.journal, 3).await;
+    assert_eq!(imported_numbers(&journal.journal), [3, 4, 5]);
+    log.assert_said(&["may come to the stream twice"]);
+    importer.stop().await;
+    pool.close().await;
     database.drop().await;
 }

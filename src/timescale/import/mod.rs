@@ -8,7 +8,8 @@
 //! only spares waiting: one that is lost costs a poll.
 //!
 //! On failure the session ends, and what others write waits in the queue. Dropping the task at any
-//! point loses and repeats nothing. While it cannot say what is settled, its cursor holds the journal.
+//! point loses and repeats nothing. It holds no part of the journal: where it may not read the database, devices
+//! must not suffer, and a start behind records that are gone says what that may mean.
 
 mod arrivals;
 mod error;
@@ -28,10 +29,7 @@ use super::{
     statistics::Statistics,
     writer::Settings,
 };
-use crate::{
-    journal::{Cursor, Journal},
-    types::Sequence,
-};
+use crate::journal::Journal;
 
 /// How often it is looked whether the writer has prepared the tables, while it has not.
 const PREPARED_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,8 +44,6 @@ const OUTAGE: Words = Words {
 pub struct Importer {
     database: PgConnectOptions,
     journal: Journal,
-    /// Holds what may be in the queue too.
-    cursor: Cursor,
     statistics: Arc<ImportStatistics>,
     writer: Arc<Statistics>,
 }
@@ -58,8 +54,7 @@ impl Importer {
     #[must_use]
     pub fn new(settings: &Settings, journal: Journal, writer: Arc<Statistics>) -> Self {
         let database = database(settings);
-        let cursor = journal.register_cursor("import", Sequence::ZERO);
-        Self { database, journal, cursor, statistics: Arc::default(), writer }
+        Self { database, journal, statistics: Arc::default(), writer }
     }
 
     /// Counters, for metrics and health.

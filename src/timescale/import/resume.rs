@@ -52,9 +52,11 @@ pub async fn resume(session: &mut PgListener, journal: &Journal) -> Result<Mark,
         return again(session, journal, mark, start, end).await;
     }
     if mark.sequence < start {
-        tracing::warn!(after = %mark.sequence, before = %start.next(),
+        if is_waiting(session).await? {
+            tracing::warn!(after = %mark.sequence, before = %start.next(),
             "the journal no longer holds records that the database does not know of: events of other writers may come to \
              the stream twice");
+        }
         return again(session, journal, mark, start, end).await;
     }
     let (found, settled) = settle_behind(session, journal, &mut mark, end).await?;

@@ -60,7 +60,6 @@ impl Importer {
         loop {
             while self.import_batch(&mut session, &mut mark).await? {}
             self.settle_idle(&mut session, &mut mark).await?;
-            self.cursor.set(mark.sequence);
             wait(&mut session, limits::IMPORT_POLL_INTERVAL).await?;
         }
     }
@@ -75,8 +74,6 @@ impl Importer {
                 tracing::info!("another session imports the events of other writers; waiting for its end");
             }
             self.statistics.record_standby();
-            // Nothing is imported, so nothing that old segments hold is needed for it.
-            self.cursor.set(self.journal.watermark(Watermark::Durable));
             sleep(limits::IMPORT_TURN_INTERVAL).await;
         }
         Ok(())
@@ -114,7 +111,7 @@ impl Importer {
     }
 
     /// Moves the mark over what devices have published meanwhile, so that a start has little to look
-    /// through and the journal's old segments may go.
+    /// through.
     async fn settle_idle(&self, session: &mut PgListener, mark: &mut Mark) -> Result<(), ImportError> {
         // Only this task appends events, and none of its own is unsettled.
         let through = self.journal.watermark(Watermark::Durable);

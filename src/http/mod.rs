@@ -8,6 +8,7 @@
 //! proxy in front that knows its users.
 
 mod assets;
+mod events;
 mod host;
 mod mqtt;
 mod parameters;
@@ -21,6 +22,7 @@ use std::{error::Error, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 pub use server::Server;
 
@@ -59,6 +61,8 @@ pub struct Services {
 pub trait EventStore: Send + Sync {
     /// One page of events.
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>>;
+    /// The event with this id, as JSON.
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>>;
 }
 
 /// Why there are no events.
@@ -87,22 +91,38 @@ pub struct SessionsUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 impl EventStore for History {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
-        Box::pin(async move {
-            Self::query(self, query).await.map_err(|error| match error {
-                HistoryError::Cursor => QueryError::Cursor,
-                other => QueryError::Unavailable(other.into()),
-            })
-        })
+        Box::pin(async move { Ok(Self::query(self, query).await?) })
+    }
+
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
+        Box::pin(async move { Ok(Self::event(self, id).await?) })
     }
 }
 
 impl EventStore for timescale::EventStore {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
-        Box::pin(async move {
-            self.events(&query).await.map_err(|error| match error {
-                timescale::QueryError::Cursor => QueryError::Cursor,
-                other => QueryError::Unavailable(other.into()),
-            })
-        })
+        Box::pin(async move { Ok(self.events(&query).await?) })
+    }
+
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
+        Box::pin(async move { Ok(Self::event(self, id).await?) })
+    }
+}
+
+impl From<HistoryError> for QueryError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Cursor => Self::Cursor,
+            other => Self::Unavailable(other.into()),
+        }
+    }
+}
+
+impl From<timescale::QueryError> for QueryError {
+    fn from(error: timescale::QueryError) -> Self {
+        match error {
+            timescale::QueryError::Cursor => Self::Cursor,
+            other => Self::Unavailable(other.into()),
+        }
     }
 }

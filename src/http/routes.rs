@@ -14,19 +14,19 @@ use axum::{
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Services, assets, host, mqtt, parameters, problem::Problem};
+use super::{Services, assets, events, host, mqtt, parameters, problem::Problem};
 use crate::{
-    types::{EventPage, HealthSnapshot, SessionInfo, SessionPage},
+    types::{HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
-struct Context {
-    services: Services,
+pub struct Context {
+    pub services: Services,
     /// Which web pages may speak MQTT.
     pages: Arc<Policy>,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// All routes. With `is_local`, only requests for this machine by name are answered.
@@ -34,7 +34,8 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
     let pages = Arc::new(Policy { allowed_origins: services.allowed_origins.clone(), is_local });
     let router = Router::new()
         .route("/api/events/stream", get(stream))
-        .route("/api/events", get(events))
+        .route("/api/events", get(events::list))
+        .route("/api/events/{id}", get(events::one))
         .route("/mqtt", get(mqtt))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
@@ -69,17 +70,6 @@ async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) ->
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
-}
-
-async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Problem> {
-    let page = context.services.events.query(parameters::events(&uri)?).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], page_json(&page)).into_response())
-}
-
-/// The page as JSON. Its events are JSON already, and are not parsed again.
-fn page_json(page: &EventPage) -> String {
-    let cursor = serde_json::Value::from(page.next_cursor.as_deref());
-    format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
 }
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {

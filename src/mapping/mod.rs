@@ -25,7 +25,7 @@ use self::{
     event_id::JournalBits,
     table::{DEVICE, Subject, TOPIC},
 };
-use crate::types::{EventMapper, Publication, Source, SynapEvent, subject_id};
+use crate::types::{EventMapper, Publication, Sequence, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -73,6 +73,10 @@ impl EventMapper for Mapper {
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
+    }
+
+    fn sequence(&self, id: Uuid) -> Sequence {
+        event_id::sequence(id)
     }
 }
 

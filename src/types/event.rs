@@ -94,6 +94,10 @@ pub trait EventMapper: Send + Sync {
     /// Whether a QoS 0 publication to `topic` must be fsynced before it is passed on, because
     /// its route asks for more than best effort.
     fn guarantees(&self, topic: &str) -> bool;
+
+    /// Where the event of this id would be, if it is one of this mapper's: its record is to be
+    /// mapped and the ids compared.
+    fn sequence(&self, id: Uuid) -> Sequence;
 }
 
 impl SynapEvent<'_> {

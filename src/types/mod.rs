@@ -25,7 +25,7 @@ pub mod wire;
 pub use client_id::{ClientId, ClientIdError};
 pub use descriptors::Descriptors;
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
-pub use event_query::{EventPage, EventQuery};
+pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;
 pub use listen_address::{ListenAddress, ListenAddressError};

@@ -1,6 +1,7 @@
 //! Stored events, backwards.
 
 use super::*;
+use crate::types::Order;
 
 async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
     let (mut found, mut cursor) = (Vec::new(), None);
@@ -20,7 +21,7 @@ async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
 }
 
 fn everything(limit: u16) -> EventQuery {
-    EventQuery { topic: None, event_type: None, device: None, from: None, to: None, limit, cursor: None }
+    EventQuery::everything(limit)
 }
 
 #[tokio::test]
@@ -48,6 +49,26 @@ async fn history_pages_backwards_over_restarts_without_loss() {
         .filter(|sequence| sequences.iter().position(|other| other == sequence).is_some_and(|at| at % 150 % 3 == 1));
     let device = Some("d1".to_owned());
     assert_eq!(all_pages(&history, EventQuery { device, ..everything(1000) }).await, of_one.collect::<Vec<_>>());
+
+    let order = Order::OldestFirst;
+    let topic = Some("devices/#".parse().unwrap());
+    assert_eq!(all_pages(&history, EventQuery { topic, order, ..everything(7) }).await, sequences);
+    let device = Some("d1".to_owned());
+    let mut of_one = all_pages(&history, EventQuery { device: device.clone(), order, ..everything(13) }).await;
+    of_one.reverse();
+    assert_eq!(all_pages(&history, EventQuery { device, ..everything(1000) }).await, of_one);
+    let from = Some(Micros::MAX);
+    assert_eq!(all_pages(&history, EventQuery { from, order, ..everything(10) }).await, []);
+    let subject = Some(Uuid::nil().to_string());
+    assert_eq!(all_pages(&history, EventQuery { subject, ..everything(1000) }).await.len(), 302);
+    let subject = Some("nobody".to_owned());
+    assert_eq!(all_pages(&history, EventQuery { subject, ..everything(10) }).await, []);
+    let correlation = Some(Uuid::nil());
+    assert_eq!(all_pages(&history, EventQuery { correlation, ..everything(10) }).await, []);
+    for sequence in [sequences[0], sequences[200]] {
+        assert!(history.event(Uuid::from_u128(sequence)).await.unwrap().is_some(), "{sequence}");
+    }
+    assert_eq!(history.event(Uuid::from_u128(u128::MAX)).await.unwrap(), None);
 
     let full = history.query(EventQuery { topic: Some("hidden/#".parse().unwrap()), ..everything(2) }).await.unwrap();
     assert_eq!((full.events.len(), full.next_cursor), (2, None));

@@ -14,6 +14,7 @@ mod mqtt;
 mod parameters;
 mod problem;
 mod routes;
+mod series;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,10 @@ pub use server::Server;
 use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
-    types::{Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer, SessionInfo, SessionPage, SessionQuery},
+    types::{
+        Bucket, Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage, EventQuery, HealthSnapshot, Origin, Peer,
+        SeriesQuery, SessionInfo, SessionPage, SessionQuery,
+    },
     websocket::WebSocket,
 };
 
@@ -49,6 +53,8 @@ pub struct Services {
     pub allowed_origins: Vec<Origin>,
     /// Who may still take a file descriptor.
     pub descriptors: Arc<Descriptors>,
+    /// Behind `/api/devices`.
+    pub devices: Arc<dyn DeviceDirectory>,
     /// Behind `/api/sessions`.
     pub sessions: Arc<dyn SessionDirectory>,
     /// Behind `/metrics`: the text that Prometheus reads.
@@ -63,6 +69,8 @@ pub trait EventStore: Send + Sync {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>>;
     /// The event with this id, as JSON.
     fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>>;
+    /// One metric over time: the buckets that have a value.
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>>;
 }
 
 /// Why there are no events.
@@ -71,10 +79,26 @@ pub enum QueryError {
     /// The query's cursor is not one of this store.
     #[error("the cursor is not one that this store has given")]
     Cursor,
+    /// The question is larger than the store answers.
+    #[error("{0}")]
+    TooMuch(String),
     /// The store does not answer, now.
     #[error("stored events cannot be read: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
+
+/// Where devices are asked for.
+pub trait DeviceDirectory: Send + Sync {
+    /// One page of devices.
+    fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>>;
+    /// The device of this name, with its last values and topics.
+    fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>>;
+}
+
+/// Why nothing is known of devices.
+#[derive(Debug, thiserror::Error)]
+#[error("devices cannot be listed: {0}")]
+pub struct DevicesUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Where MQTT sessions are asked for.
 pub trait SessionDirectory: Send + Sync {
@@ -97,6 +121,10 @@ impl EventStore for History {
     fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
         Box::pin(async move { Ok(Self::event(self, id).await?) })
     }
+
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async move { Ok(Self::series(self, &query).await?) })
+    }
 }
 
 impl EventStore for timescale::EventStore {
@@ -107,12 +135,17 @@ impl EventStore for timescale::EventStore {
     fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
         Box::pin(async move { Ok(Self::event(self, id).await?) })
     }
+
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async move { Ok(Self::series(self, &query).await?) })
+    }
 }
 
 impl From<HistoryError> for QueryError {
     fn from(error: HistoryError) -> Self {
         match error {
             HistoryError::Cursor => Self::Cursor,
+            HistoryError::TooMuch => Self::TooMuch(error.to_string()),
             other => Self::Unavailable(other.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! Query parameters of the event and session routes, parsed once. Unknown names are ignored: clients
+//! Query parameters of the event, device and session routes, parsed once. Unknown names are ignored: clients
 //! written for the pod may send their own.
 
 use axum::http::{HeaderMap, Uri, header};
@@ -9,14 +9,15 @@ use super::problem::Problem;
 use crate::{
     limits,
     stream::{Filter, Start},
-    types::{EventQuery, SessionQuery, TopicFilter},
+    types::{DeviceQuery, EventQuery, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
-struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn of(uri: &Uri) -> Self {
+    /// Those of a request.
+    pub fn of(uri: &Uri) -> Self {
         // Any text is a list of pairs: what is not one becomes a name without a value.
         Self(axum::extract::Query::try_from_uri(uri).map(|query| query.0).unwrap_or_default())
     }
@@ -33,7 +34,7 @@ impl Parameters {
     }
 
     /// The value of a parameter that may be given once.
-    fn one(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+    pub fn one(&self, name: &'static str) -> Result<Option<&str>, Problem> {
         match *self.all(name)? {
             [] => Ok(None),
             [value] => Ok(Some(value)),
@@ -49,6 +50,23 @@ impl Parameters {
         })
     }
 
+    fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.one(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::parameter(name, "expected true or false")),
+        }
+    }
+
+    /// How many points a series has at most.
+    pub fn points(&self) -> Result<u32, Problem> {
+        let most = limits::MAXIMUM_SERIES_POINTS;
+        self.one("max_points")?.map_or(Ok(limits::SERIES_POINTS), |text| {
+            let number = text.parse().ok().filter(|points| (1..=most).contains(points));
+            number.ok_or_else(|| Problem::parameter("max_points", format_args!("expected a number from 1 to {most}")))
+        })
+    }
+
     /// How many events a download has at most.
     fn most(&self) -> Result<Option<u64>, Problem> {
         let number = |text: &str| text.parse().ok().filter(|most| *most > 0);
@@ -58,7 +76,8 @@ impl Parameters {
         most.transpose()
     }
 
-    fn parse<T>(&self, name: &'static str) -> Result<Option<T>, Problem>
+    /// The value of a parameter that may be given once, as what it stands for.
+    pub fn parse<T>(&self, name: &'static str) -> Result<Option<T>, Problem>
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
@@ -166,14 +185,19 @@ fn accepted(headers: &HeaderMap) -> Format {
 /// What a client asks of sessions.
 pub fn sessions(uri: &Uri) -> Result<SessionQuery, Problem> {
     let parameters = Parameters::of(uri);
-    let filters = match parameters.one("filters")? {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Problem::parameter("filters", "expected true or false")),
-    };
     Ok(SessionQuery {
         limit: parameters.limit(limits::SESSIONS_PAGE, limits::MAXIMUM_SESSIONS_PAGE)?,
         cursor: parameters.one("cursor")?.map(str::to_owned),
-        filters,
+        filters: parameters.flag("filters")?,
+    })
+}
+
+/// What a client asks of devices.
+pub fn devices(uri: &Uri) -> Result<DeviceQuery, Problem> {
+    let parameters = Parameters::of(uri);
+    Ok(DeviceQuery {
+        limit: parameters.limit(limits::DEVICES_PAGE, limits::MAXIMUM_DEVICES_PAGE)?,
+        cursor: parameters.one("cursor")?.map(str::to_owned),
+        metrics: parameters.flag("metrics")?,
     })
 }

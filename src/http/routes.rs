@@ -14,9 +14,9 @@ use axum::{
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Services, assets, events, host, mqtt, parameters, problem::Problem};
+use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, series};
 use crate::{
-    types::{HealthSnapshot, SessionInfo, SessionPage},
+    types::{DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
@@ -37,6 +37,9 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::one))
         .route("/mqtt", get(mqtt))
+        .route("/api/devices", get(devices))
+        .route("/api/devices/{device}", get(device))
+        .route("/api/series", get(series::series))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
@@ -74,6 +77,15 @@ async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) ->
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {
     mqtt::upgrade(request, &context.pages, &context.services)
+}
+
+async fn devices(State(context): State<Context>, uri: Uri) -> Result<Json<DevicePage>, Problem> {
+    Ok(Json(context.services.devices.page(parameters::devices(&uri)?).await?))
+}
+
+async fn device(State(context): State<Context>, Path(name): Path<String>) -> Result<Json<DeviceInfo>, Problem> {
+    let found = context.services.devices.device(&name).await?;
+    found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("nothing is known of a device {name:?}")))
 }
 
 async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<SessionPage>, Problem> {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     journal::Journal,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::{HealthState, Micros, Qos},
+    types::{DeviceState, HealthState, LastValue, Micros, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -51,6 +51,39 @@ fn test_session(client_id: &str, filters: bool) -> SessionInfo {
         in_flight: Some(4),
         dropped: 5,
         dropped_since: Micros::default(),
+    }
+}
+
+/// One device, and one that needs escaping.
+struct TestDevices;
+
+fn test_device(name: &str, metrics: bool) -> DeviceInfo {
+    let value = LastValue { value: json!(21.5), timestamp: Micros::default() };
+    let state = DeviceState {
+        client_id: "c".to_owned(),
+        events: 7,
+        last_type: "devices.telemetry.received".to_owned(),
+        last_topic: format!("devices/{name}/telemetry"),
+        metrics: metrics.then(|| [("t".into(), value)].into()),
+        ..DeviceState::default()
+    };
+    DeviceInfo { device: name.to_owned(), subject_id: Uuid::nil(), online: true, since: Some(Micros::default()), state }
+}
+
+impl DeviceDirectory for TestDevices {
+    fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>> {
+        let next_cursor = query.cursor.is_none().then(|| "pump 7".to_owned());
+        let name = query.cursor.as_deref().map_or("pump 7", |_| "valve");
+        let devices = vec![test_device(name, query.metrics)];
+        Box::pin(async move { Ok(DevicePage { devices, next_cursor }) })
+    }
+
+    fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>> {
+        let answer = match name {
+            "unavailable" => Err(DevicesUnavailable("no answer".into())),
+            _ => Ok((name == "pump 7").then(|| test_device(name, true))),
+        };
+        Box::pin(async move { answer })
     }
 }
 
@@ -108,6 +141,7 @@ impl TestServer {
             descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
             streams,
             events: events(&journal),
+            devices: Arc::new(TestDevices),
             sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             health: Arc::new({
@@ -338,6 +372,10 @@ impl EventStore for FailingStore {
         })
     }
 
+    fn series(&self, _: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async { Err(QueryError::TooMuch("less, please".into())) })
+    }
+
     fn event(&self, _: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
         Box::pin(async { Err(QueryError::Unavailable("gone".into())) })
     }
@@ -350,6 +388,27 @@ async fn a_download_that_cannot_go_on_does_not_look_complete() {
     assert!(download.await.is_err());
     let path = format!("/api/events/{}", Uuid::nil());
     assert_eq!(server.get(&path).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn devices_are_pages_by_name() {
+    let server = TestServer::start().await;
+    let (status, page) = server.json("/api/devices").await;
+    assert_eq!(status, StatusCode::OK);
+    let expected = json!({
+        "device": "pump 7", "subjectId": Uuid::nil(), "online": true, "since": "1970-01-01T00:00:00.000000Z",
+        "clientId": "c", "firstSeen": "1970-01-01T00:00:00.000000Z", "lastSeen": "1970-01-01T00:00:00.000000Z",
+        "events": 7, "lastType": "devices.telemetry.received", "lastTopic": "devices/pump 7/telemetry",
+    });
+    assert_eq!(page, json!({"devices": [expected], "nextCursor": "pump 7"}));
+    let (_, page) = server.json("/api/devices?metrics=true&cursor=pump%207").await;
+    assert_eq!((&page["devices"][0]["metrics"]["t"]["value"], &page["nextCursor"]), (&json!(21.5), &Value::Null));
+
+    let (status, device) = server.json("/api/devices/pump%207").await;
+    assert_eq!((status, &device["metrics"]["t"]["value"]), (StatusCode::OK, &json!(21.5)));
+    for (path, status) in [("nobody", StatusCode::NOT_FOUND), ("unavailable", StatusCode::SERVICE_UNAVAILABLE)] {
+        assert_eq!(server.json(&format!("/api/devices/{path}")).await.0, status, "{path}");
+    }
 }
 
 #[tokio::test]

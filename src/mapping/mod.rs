@@ -75,6 +75,11 @@ impl EventMapper for Mapper {
         self.routes.guarantees(topic)
     }
 
+    fn names_device(&self, topic: &str) -> bool {
+        let (rule, subject) = self.routes.resolve(topic);
+        matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
     fn sequence(&self, id: Uuid) -> Sequence {
         event_id::sequence(id)
     }

@@ -9,10 +9,10 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::writer::Settings;
+use super::{series, writer::Settings};
 use crate::{
     limits,
-    types::{EventPage, EventQuery, Micros, Order, TopicFilter, subject_id},
+    types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
 };
 
 /// Why there is no answer.
@@ -87,6 +87,14 @@ impl EventStore {
             last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
         }
         Ok(page)
+    }
+
+    /// One metric over time: the buckets that have a value.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, QueryError> {
+        series::buckets(&self.pool, query).await
     }
 
     /// The event with this id, as JSON.

@@ -95,6 +95,9 @@ pub trait EventMapper: Send + Sync {
     /// its route asks for more than best effort.
     fn guarantees(&self, topic: &str) -> bool;
 
+    /// Whether events of `topic` have a device: what can be told before a record is mapped.
+    fn names_device(&self, topic: &str) -> bool;
+
     /// Where the event of this id would be, if it is one of this mapper's: its record is to be
     /// mapped and the ids compared.
     fn sequence(&self, id: Uuid) -> Sequence;

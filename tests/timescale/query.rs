@@ -3,7 +3,7 @@
 use serde_json::Value;
 use synap_mqtt::{
     timescale::{EventStore, QueryError},
-    types::{EventQuery, Order},
+    types::{Bucket, EventQuery, Order, SeriesQuery},
 };
 
 use uuid::Uuid;
@@ -118,4 +118,45 @@ async fn assert_every_event_once(store: &EventStore, order: Order, expected: &[i
     }
     assert_eq!(numbers, expected);
     assert_eq!(sizes, [60, 60, 60, 60, 10]);
+}
+
+#[tokio::test]
+async fn a_series_is_made_of_whatever_numbers_events_hold() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let payloads =
+        [r#"{"t":1,"at":[{"x":5}]}"#, r#"{"t":"warm"}"#, "{}", r#"{"t":4}"#, r#"{"t":1e400}"#, r#"{"t":null}"#];
+    for payload in payloads {
+        journal.publish("devices/a/telemetry", &[payload.as_bytes()]).await;
+    }
+    journal.publish("devices/b/telemetry", &[br#"{"t":100}"#]).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+
+    let pool = database.pool();
+    // A row of a hypertable does not move to another chunk by an update.
+    let sql = "with old as (delete from events where id = (select id from events order by id offset $2 limit 1) returning *)
+        insert into events (id, timestamp, type, subject_id, subject_type, data, user_id)
+        select id, '2026-01-31T12:00:00Z'::timestamptz + make_interval(secs => $1), type, subject_id, subject_type, data, user_id from old";
+    for (number, seconds) in (0..7).zip([0, 1, 2, 59, 60, 61, 62]) {
+        sqlx::query(sql).bind(f64::from(seconds)).bind(i64::from(number)).execute(&pool).await.unwrap();
+    }
+    let store = EventStore::new(&database.settings());
+    let query = SeriesQuery {
+        device: "a".into(),
+        path: vec!["t".into()],
+        from: "2026-01-31T12:00:00Z".parse().unwrap(),
+        to: "2026-01-31T13:00:00Z".parse().unwrap(),
+        width: 60_000_000,
+    };
+    let buckets = store.series(&query).await.unwrap();
+    let expected = Bucket { start: query.from, count: 2, average: 2.5, minimum: 1.0, maximum: 4.0, last: 4.0 };
+    assert_eq!(buckets, [expected]);
+    let nested = SeriesQuery { path: vec!["at".into(), "0".into(), "x".into()], width: 1_000_000, ..query.clone() };
+    let buckets = store.series(&nested).await.unwrap();
+    assert_eq!((buckets.len(), buckets[0].last), (1, 5.0));
+    let later = SeriesQuery { from: "2026-01-31T12:00:01Z".parse().unwrap(), ..query };
+    assert_eq!(store.series(&later).await.unwrap()[0].count, 1);
+    drop((store, pool));
+    database.drop().await;
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     journal::{Journal, Record, Slice},
     stream::source::{Next, Source},
-    types::{EventMapper, EventPage, EventQuery, Sequence},
+    types::{EventMapper, EventPage, EventQuery, Micros, Sequence},
 };
 
 /// The events after a cursor, or from the oldest on. Damage and removed records are passed over,
@@ -41,10 +41,17 @@ pub async fn scan(
 
 /// Where nothing before can be wanted.
 async fn start(journal: &Journal, query: &EventQuery, after: Sequence) -> Result<Sequence, HistoryError> {
-    let Some(from) = query.from else { return Ok(after) };
+    match query.from {
+        None => Ok(after),
+        Some(from) => Ok(position_of(journal, from).await?.max(after)),
+    }
+}
+
+/// Behind which everything lies that happened at `from` or later.
+pub async fn position_of(journal: &Journal, from: Micros) -> Result<Sequence, HistoryError> {
     let journal = journal.clone();
     let position = tokio::task::spawn_blocking(move || journal.position_at(arrival_of(from)));
-    Ok(position.await.map_err(|_| HistoryError::Cancelled)??.max(after))
+    Ok(position.await.map_err(|_| HistoryError::Cancelled)??)
 }
 
 fn look_through(slice: &Slice, page: &mut Page, passed: &mut Sequence, mapper: &dyn EventMapper) -> Progress {

@@ -14,6 +14,7 @@
 mod backwards;
 mod forwards;
 mod page;
+mod series;
 
 use std::{io, sync::Arc};
 
@@ -24,7 +25,7 @@ use super::Filter;
 use crate::{
     journal::{Journal, ReadError, Record, Watermark},
     limits,
-    types::{EventMapper, EventPage, EventQuery, LastEventId, Micros, Order, Sequence},
+    types::{Bucket, EventMapper, EventPage, EventQuery, LastEventId, Micros, Order, Sequence, SeriesQuery},
 };
 
 /// Why there is no page.
@@ -39,6 +40,12 @@ pub enum HistoryError {
     /// The journal refused.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The question takes more records than one may.
+    #[error(
+        "there are more than {} records since then: ask for a later time, or for less of it",
+        limits::SERIES_SCAN_RECORDS
+    )]
+    TooMuch,
     /// The bridge is shutting down.
     #[error("reading was cancelled")]
     Cancelled,
@@ -99,6 +106,15 @@ impl History {
             Ok((event.id == id).then(|| page::json(&event)))
         };
         tokio::task::spawn_blocking(find).await.map_err(|_| HistoryError::Cancelled)?.map_err(HistoryError::Io)
+    }
+
+    /// One metric over time: the buckets that have a value.
+    ///
+    /// # Errors
+    /// [`HistoryError`]
+    pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, HistoryError> {
+        let _permit = self.scans.acquire().await.map_err(|_| HistoryError::Cancelled)?;
+        series::buckets(&self.journal, &*self.mapper, query).await
     }
 
     fn position(&self, cursor: &str) -> Option<Sequence> {

@@ -1,7 +1,7 @@
 //! Stored events, backwards.
 
 use super::*;
-use crate::types::Order;
+use crate::types::{Order, SeriesQuery};
 
 async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
     let (mut found, mut cursor) = (Vec::new(), None);
@@ -79,5 +79,33 @@ async fn history_pages_backwards_over_restarts_without_loss() {
         let query = EventQuery { cursor: Some(cursor.into()), ..everything(10) };
         assert!(matches!(history.query(query).await, Err(HistoryError::Cursor)), "{cursor}");
     }
+    journal.close();
+}
+
+#[tokio::test]
+async fn a_series_is_made_of_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_journal(directory.path());
+    for (topic, payload) in [
+        ("devices/a/t", "{\"x\":[1]}"),
+        ("devices/a/t", "{\"x\":[4]}"),
+        ("devices/b/t", "{\"x\":[9]}"),
+        ("devices/a/t", "{\"x\":\"1\"}"),
+    ] {
+        publish(&journal, topic, payload, Qos::AtLeastOnce).await;
+    }
+    let history = History::new(journal.clone(), Arc::new(TestMapper));
+    let query = SeriesQuery {
+        device: "a".to_owned(),
+        path: vec!["x".to_owned(), "0".to_owned()],
+        from: Micros::MIN,
+        to: Micros::MAX,
+        width: i64::MAX / 2,
+    };
+    let buckets = history.series(&query).await.unwrap();
+    let found: Vec<_> = buckets.iter().map(|bucket| (bucket.count, bucket.average, bucket.last)).collect();
+    assert_eq!(found, [(2, 2.5, 4.0)]);
+    let future = SeriesQuery { from: Micros::MAX, ..query };
+    assert_eq!(history.series(&future).await.unwrap(), []);
     journal.close();
 }

@@ -93,8 +93,9 @@ impl<'de> Visitor<'de> for &mut Walk<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let end = text.floor_char_boundary(limits::DEVICE_VALUE_BYTES);
-        self.scalar(text.get(..end).unwrap_or_default().into());
+        let mut ends = (0..=text.len().min(limits::DEVICE_VALUE_BYTES)).rev();
+        let cut = ends.find_map(|end| text.get(..end)).unwrap_or_default();
+        self.scalar(cut.into());
         Ok(())
     }
 

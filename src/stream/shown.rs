@@ -1,6 +1,8 @@
 //! What streams and histories show of the journal: publications as the mapper makes events of
 //! them, and events of other writers as they are.
 
+use uuid::Uuid;
+
 use crate::{
     journal::Record,
     types::{EventMapper, Micros, PodEvent, Publication, Sequence, SynapEvent},
@@ -67,6 +69,13 @@ impl<'a> Candidate<'a> {
         }
     }
 
+    pub const fn correlation(&self) -> Option<Uuid> {
+        match self {
+            Self::Publication(_) => None,
+            Self::Pod(event) => event.correlation_id,
+        }
+    }
+
     /// The event itself.
     pub fn event(self, mapper: &'a dyn EventMapper) -> Shown<'a> {
         match self {
@@ -109,6 +118,14 @@ impl Shown<'_> {
         match self {
             Self::Mapped(event) => event.device.map(Device::Name),
             Self::Pod(event) => (event.subject_type == "device").then_some(Device::Subject(event.subject_id)),
+        }
+    }
+
+    /// Whether this is the id of its subject.
+    pub fn is_about(&self, subject: &str) -> bool {
+        match self {
+            Self::Mapped(event) => event.subject_id.to_string() == subject,
+            Self::Pod(event) => event.subject_id == subject,
         }
     }
 

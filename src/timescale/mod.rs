@@ -22,6 +22,7 @@ mod resume;
 mod retry;
 mod rows;
 mod schema;
+mod series;
 mod statistics;
 mod store;
 mod transport;

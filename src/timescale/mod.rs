@@ -13,6 +13,7 @@
 
 mod error;
 mod feed;
+mod licence;
 mod progress;
 mod query;
 mod resume;
@@ -24,6 +25,7 @@ mod transport;
 mod writer;
 
 pub use error::WriteError;
+pub use licence::{Licence, TimescaleDb};
 pub use query::{EventStore, QueryError};
 pub use statistics::Statistics;
 pub use writer::{Settings, Writer};

@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod licence;
 mod plain;
 mod query;
 mod resume;

@@ -244,6 +244,9 @@ pub const TIMESCALE_RETRY_MINIMUM: Duration = Duration::from_millis(100);
 /// Longest pause while the database is away: the delay of recovery, against noise in its log.
 pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
 
+/// Different reasons that one outage of the database is explained with in the log.
+pub const TIMESCALE_TOLD_REASONS: usize = 8;
+
 /// How often a draining backlog is told of in the log.
 pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -39,7 +39,7 @@ use crate::{
     mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
-    timescale,
+    timescale::{self, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
 };
 
@@ -276,8 +276,14 @@ fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dy
 
 fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
     let Some(database) = &settings.timescale else { return Ok(None) };
-    let settings = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
-    Ok(Some(settings.context("read the URL of the database")?))
+    let found = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
+    let mut found = found.context("read the URL of the database")?;
+    if let Some(file) = &database.password_file {
+        found.password = Some(PasswordSource::File(file.clone()));
+    }
+    found.user_id.clone_from(&settings.pod.user_id);
+    found.table = database.table.as_ref().map(|table| table.as_str().to_owned());
+    Ok(Some(found))
 }
 
 /// Stored events come from the database where there is one, else from the journal.

@@ -34,7 +34,7 @@ pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownS
 pub use profile::ProfileSettings;
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
 pub use source::KeyPath;
-pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TimescaleSettings};
+pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TableName, TableNameError, TimescaleSettings};
 
 use crate::{limits, types::ListenAddress};
 

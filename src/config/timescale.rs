@@ -11,6 +11,52 @@ use url::Url;
 pub struct TimescaleSettings {
     /// Where it is and who the bridge is there.
     pub url: DatabaseUrl,
+    /// A file whose first line is the password, in the place of one in the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The table that events go to, where it is not the pod's `events` or `events_timescale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableName>,
+}
+
+/// The name of a table as SQL writes it without quotes, with its schema or without.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TableName(String);
+
+/// Text that is no name of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the name of a table, such as events or public.events: lower-case letters, digits and _")]
+pub struct TableNameError;
+
+impl TableName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TableName {
+    type Error = TableNameError;
+
+    fn try_from(text: String) -> Result<Self, TableNameError> {
+        let is_name = |part: &str| {
+            part.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+                && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        let parts: Vec<&str> = text.split('.').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| is_name(part)) {
+            return Err(TableNameError);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<TableName> for String {
+    fn from(name: TableName) -> Self {
+        name.0
+    }
 }
 
 /// A connection URL of PostgreSQL. Everything that prints it shows `***` for the password;
@@ -36,6 +82,8 @@ pub enum DatabaseFile {
     Certificate(PathBuf),
     /// `sslkey`: its private key.
     Key(PathBuf),
+    /// `passfile`: passwords in the form of `.pgpass`.
+    Passwords(PathBuf),
 }
 
 impl DatabaseUrl {
@@ -51,6 +99,7 @@ impl DatabaseUrl {
             file(&["sslrootcert", "ssl-root-cert", "ssl-ca"], DatabaseFile::Authority),
             file(&["sslcert", "ssl-cert"], DatabaseFile::Certificate),
             file(&["sslkey", "ssl-key"], DatabaseFile::Key),
+            file(&["passfile"], DatabaseFile::Passwords),
         ];
         files.into_iter().flatten().collect()
     }
@@ -155,6 +204,16 @@ mod tests {
         assert_eq!(parse("").files(), []);
         assert!(parse("sslmode=verify_full").tls_problem().unwrap().contains("verify-full"));
         assert!(parse("sslcert=a").tls_problem().unwrap().contains("together"));
+    }
+
+    #[test]
+    fn only_names_that_need_no_quotes_are_tables() {
+        for text in ["events", "public.events_timescale", "_e1"] {
+            assert_eq!(TableName::try_from(text.to_owned()).unwrap().as_str(), text);
+        }
+        for text in ["", "Events", "a.b.c", "1a", "events; drop table x", "a.", "\"a\""] {
+            assert_eq!(TableName::try_from(text.to_owned()), Err(TableNameError), "{text}");
+        }
     }
 
     #[test]

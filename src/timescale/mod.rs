@@ -13,12 +13,17 @@
 
 mod error;
 mod feed;
+mod inspect;
+mod layout;
 mod licence;
+mod password;
 mod progress;
 mod query;
+mod readers;
 mod resume;
 mod rows;
 mod schema;
+mod settings;
 mod statistics;
 mod store;
 mod transport;
@@ -26,6 +31,8 @@ mod writer;
 
 pub use error::WriteError;
 pub use licence::{Licence, TimescaleDb};
+pub use password::{PasswordError, PasswordSource};
 pub use query::{EventStore, QueryError};
+pub use settings::Settings;
 pub use statistics::Statistics;
-pub use writer::{Settings, Writer};
+pub use writer::Writer;

@@ -2,17 +2,11 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{
-    PgPool, Postgres, QueryBuilder, Row,
-    postgres::{PgPoolOptions, PgRow},
-};
+use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::writer::Settings;
-use crate::{
-    limits,
-    types::{EventPage, EventQuery, Micros, TopicFilter, subject_id},
-};
+use super::{error::WriteError, readers::Readers, schema::EventsTable, settings::Settings};
+use crate::types::{EventPage, EventQuery, Micros, TopicFilter, subject_id};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +17,9 @@ pub enum QueryError {
     /// The database is away, too slow, or refused.
     #[error("the database does not answer: {0}")]
     Database(#[from] sqlx::Error),
+    /// There is no session with it, or it does not have the table.
+    #[error("the database cannot be asked: {0}")]
+    Session(#[source] WriteError),
     /// A row holds what no event can.
     #[error("an event in the table cannot be shown: {0}")]
     Row(#[from] serde_json::Error),
@@ -31,7 +28,7 @@ pub enum QueryError {
 /// Reads events. Connects when first asked, apart from the writer's connection.
 #[derive(Clone)]
 pub struct EventStore {
-    pool: PgPool,
+    readers: Readers,
 }
 
 /// An event in the shape and field order of the pod's stream.
@@ -56,12 +53,7 @@ impl EventStore {
     /// A store in the writer's database.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let timeout = format!("{}ms", limits::QUERY_TIMEOUT.as_millis());
-        let pool = PgPoolOptions::new()
-            .max_connections(limits::QUERY_CONNECTIONS)
-            .acquire_timeout(limits::QUERY_TIMEOUT)
-            .connect_lazy_with(settings.database.clone().options([("statement_timeout", timeout)]));
-        Self { pool }
+        Self { readers: Readers::new(settings) }
     }
 
     /// One page of events, newest first; of events at the same microsecond, the highest id.
@@ -71,7 +63,9 @@ impl EventStore {
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         // One row more than wanted tells whether there is a next page.
-        let rows = select(query, after).build().fetch_all(&self.pool).await?;
+        let (mut session, table) = self.readers.session().await.map_err(QueryError::Session)?;
+        let found = select(&table, query, after).build().fetch_all(&mut *session).await;
+        let rows = found.inspect_err(|_| self.readers.forget_table())?;
         let wanted = usize::from(query.limit);
         let mut page = EventPage::default();
         for row in rows.iter().take(wanted) {
@@ -95,17 +89,19 @@ fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
 }
 
 /// Times go as text: what `sqlx` has for them needs another library of calendars.
-fn select(query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
+fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(
-        "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id, subject_type,
-         data::text as data, metadata::text as metadata, source, correlation_id, user_id from events where true",
+        "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id::text as subject_id,
+         subject_type, data::text as data, metadata::text as metadata, source, correlation_id, user_id from ",
     );
+    sql.push(table.layout.relation(&table.name)).push(" where true");
     if let Some(event_type) = &query.event_type {
         sql.push(" and type = ").push_bind(event_type.clone());
     }
     if let Some(device) = &query.device {
         // By the subject's index; the mapping names no device that is not the subject.
         sql.push(" and subject_type = 'device' and subject_id = ").push_bind(subject_id(device).to_string());
+        sql.push(table.layout.subject_cast());
     }
     if let Some(topic) = &query.topic {
         let (operator, operand) = topic_condition(topic);

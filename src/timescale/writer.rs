@@ -2,54 +2,31 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{WriteError, within},
     feed::{Batches, Feed},
+    inspect::inspect,
     progress::Progress,
     resume::resume,
     rows::RowBatch,
-    schema,
+    schema::{self, EventsTable},
+    settings::Settings,
     statistics::Statistics,
     store::{self, Known, Origin},
-    transport,
 };
 use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
     limits,
     types::{EventMapper, Sequence},
 };
-
-/// Where events go.
-#[derive(Clone)]
-pub struct Settings {
-    /// The database. Not printable: it holds a password.
-    pub database: PgConnectOptions,
-    /// Memory for encoded rows, in bytes.
-    pub memory: usize,
-    /// How long the writer may go on after it was told to stop, to write what is durable.
-    pub grace: Duration,
-}
-
-impl Settings {
-    /// Settings for a `postgres://` URL, with memory as the writer's share of the budget.
-    ///
-    /// # Errors
-    /// When it is no such URL.
-    pub fn new(url: &str, memory: u64, grace: Duration) -> Result<Self, sqlx::Error> {
-        let database = PgConnectOptions::from_str(url)?.application_name("synap-mqtt").disable_statement_logging();
-        let memory = limits::scaled(memory, limits::share::TIMESCALE_BATCH);
-        Ok(Self { database, memory: usize::try_from(memory).unwrap_or(usize::MAX), grace })
-    }
-}
 
 /// Writes every durable publication of a journal to the table `events`, once.
 pub struct Writer {
@@ -58,7 +35,8 @@ pub struct Writer {
     /// Holds the journal's retention: what the database does not have is kept.
     cursor: Cursor,
     statistics: Arc<Statistics>,
-    table_reported: bool,
+    /// The table as it was last reported.
+    table: Option<EventsTable>,
 }
 
 impl Writer {
@@ -68,7 +46,7 @@ impl Writer {
     pub fn new(settings: Settings, journal: Journal, mapper: Arc<dyn EventMapper>) -> Self {
         let cursor = journal.register_cursor("timescale", Sequence::ZERO);
         let origin = Origin { journal, mapper };
-        Self { settings, origin, cursor, statistics: Arc::default(), table_reported: false }
+        Self { settings, origin, cursor, statistics: Arc::default(), table: None }
     }
 
     /// Counters, for metrics and health.
@@ -112,7 +90,7 @@ impl Writer {
 
     /// One session with the database, until it fails or `stop` is cancelled and all is stored.
     async fn write(&mut self, stop: &CancellationToken, retry: &mut Retry) -> Result<(), WriteError> {
-        let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.connect()).await?;
+        let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.settings.connect()).await?;
         let prepared = within(limits::TIMESCALE_TIMEOUT, self.prepare(&mut connection)).await;
         let Prepared { position, known } = prepared.map_err(WriteError::preparing)?;
         self.cursor.set(position);
@@ -125,10 +103,11 @@ impl Writer {
             reader: self.origin.journal.reader(position, Watermark::Durable),
             mapper: Arc::clone(&self.origin.mapper),
             statistics: Arc::clone(&self.statistics),
+            layout: known.table.layout.clone(),
             batch_bytes: self.settings.memory / 2,
         };
         let (mut batches, task) = feed.start(stop.clone());
-        self.store_all(&mut connection, &mut batches, known, retry).await?;
+        self.store_all(&mut connection, &mut batches, &known, retry).await?;
         let ended = task.await.unwrap_or(Err(ReadError::Cancelled));
         connection.close().await?;
         Ok(ended?)
@@ -138,11 +117,11 @@ impl Writer {
         &self,
         connection: &mut PgConnection,
         batches: &mut Batches,
-        known: Known,
+        known: &Known,
         retry: &mut Retry,
     ) -> Result<(), WriteError> {
         let (mut progress, mut known_told) = (Progress::default(), false);
-        batches.give_back(RowBatch::default());
+        batches.give_back(RowBatch::new(known.table.layout.clone()));
         loop {
             let batch = match timeout(limits::TIMESCALE_PING_INTERVAL, batches.next()).await {
                 Ok(Some(batch)) => batch,
@@ -178,22 +157,14 @@ impl Writer {
         self.statistics.lag(self.origin.journal.watermark(Watermark::Durable))
     }
 
-    async fn connect(&self) -> Result<PgConnection, WriteError> {
-        let database = &self.settings.database;
-        let refused = |error| WriteError::connecting(database.get_host(), error);
-        let mut connection = transport::connect(database).await.map_err(refused)?;
-        // A bridge that vanished must not hold the cursor's lock; and notices are not news.
-        let settings = "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'";
-        sqlx::raw_sql(settings).execute(&mut connection).await.map_err(WriteError::Connect)?;
-        Ok(connection)
-    }
-
     /// Makes and looks at the tables, then asks the database how far it is.
     async fn prepare(&mut self, connection: &mut PgConnection) -> Result<Prepared, WriteError> {
-        schema::migrate(connection).await?;
-        let table = schema::inspect(connection).await?;
-        if !std::mem::replace(&mut self.table_reported, true) {
+        let name = schema::resolve(connection, self.settings.table.as_deref()).await?;
+        schema::migrate(connection, &name).await?;
+        let table = inspect(connection, &name).await?;
+        if self.table.as_ref() != Some(&table) {
             table.report();
+            self.table = Some(table.clone());
         }
         let resumed = resume(connection, &self.origin, table.key).await?;
         if resumed.position < self.statistics.cursor() {
@@ -201,7 +172,7 @@ impl Writer {
                 "the database has gone back, to an older copy or to a server that had not yet followed: \
                  writing again what the journal holds");
         }
-        Ok(Prepared { position: resumed.position, known: Known { key: table.key, through: resumed.known_through } })
+        Ok(Prepared { position: resumed.position, known: Known { table, through: resumed.known_through } })
     }
 }
 
@@ -211,11 +182,17 @@ struct Prepared {
     known: Known,
 }
 
-/// When to try again, and what was last said about it: one line for each change of state.
+/// When to try again, and what was said about it: one line for each reason of an outage, however
+/// often they take turns.
 #[derive(Default)]
 struct Retry {
     failures: u32,
-    outage: Option<(Instant, String)>,
+    outage: Option<Outage>,
+}
+
+struct Outage {
+    since: Instant,
+    told: Vec<String>,
 }
 
 impl Retry {
@@ -224,21 +201,21 @@ impl Retry {
         let reason = error.to_string();
         statistics.record_failure(reason.clone());
         match &mut self.outage {
-            Some((_, known)) if *known == reason => {}
-            Some((_, known)) => {
+            Some(Outage { told, .. }) if told.contains(&reason) || told.len() >= limits::TIMESCALE_TOLD_REASONS => {}
+            Some(Outage { told, .. }) => {
                 tracing::warn!(error = reason, "still no events to the database");
-                *known = reason;
+                told.push(reason);
             }
             None => {
                 tracing::warn!(error = reason, "no events to the database; they wait in the journal");
-                self.outage = Some((Instant::now(), reason));
+                self.outage = Some(Outage { since: Instant::now(), told: vec![reason] });
             }
         }
     }
 
     fn worked(&mut self, lag: u64) {
         self.failures = 0;
-        if let Some((since, _)) = self.outage.take() {
+        if let Some(Outage { since, .. }) = self.outage.take() {
             tracing::info!(outage = ?since.elapsed(), lag, "events go to the database again");
         }
     }
@@ -255,6 +232,20 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_that_take_turns_are_told_once_each_until_it_works_again() {
+        let (mut retry, statistics) = (Retry::default(), Statistics::default());
+        let told = |retry: &Retry| retry.outage.as_ref().map_or(0, |outage| outage.told.len());
+        for round in 0..10 {
+            for reason in ["one", "other"] {
+                retry.failed(&WriteError::NoTable(reason.into()), &statistics);
+            }
+            assert_eq!((told(&retry), retry.failures), (2, 2 * (round + 1)));
+        }
+        retry.worked(0);
+        assert_eq!((told(&retry), retry.failures), (0, 0));
+    }
 
     #[test]
     fn pauses_grow_and_stay_within_bounds() {

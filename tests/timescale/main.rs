@@ -5,7 +5,10 @@
 #![cfg(test)]
 
 mod licence;
+mod older;
+mod passwords;
 mod plain;
+mod policies;
 mod query;
 mod resume;
 mod roles;

@@ -247,6 +247,13 @@ pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
 /// Different reasons that one outage of the database is explained with in the log.
 pub const TIMESCALE_TOLD_REASONS: usize = 8;
 
+/// How long converting the table of events waits to have it alone: others queue behind it meanwhile.
+pub const CONVERT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Chunks that converting the table of events makes, if longer ones can help it: each takes some of the
+/// server's locks until the end of the transaction, and 64 for each of 100 connections are its default.
+pub const CONVERT_CHUNKS: i64 = 500;
+
 /// How often a draining backlog is told of in the log.
 pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 

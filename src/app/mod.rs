@@ -274,7 +274,8 @@ fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dy
     Ok(Arc::new(Mapper::new(RouteTable::compile(&routes)?, journal.id(), &settings.pod.user_id)))
 }
 
-fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
+/// The database that the settings name.
+pub(crate) fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
     let Some(database) = &settings.timescale else { return Ok(None) };
     let found = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
     let mut found = found.context("read the URL of the database")?;

@@ -119,22 +119,33 @@ async fn key(connection: &mut PgConnection, table: &str) -> Result<Key, sqlx::Er
 }
 
 impl EventsTable {
-    /// Tells the operator what was found.
-    pub fn report(&self) {
+    /// What it is, in a line.
+    #[must_use]
+    pub fn describe(&self) -> String {
         let table = &*self.name;
         match (self.kind, self.layout.form) {
-            (TableKind::Hypertable, Form::Subjects) => tracing::info!("events go to the hypertable `{table}`"),
-            (TableKind::Hypertable, Form::Aggregates) => tracing::info!(
-                "events go to the hypertable `{table}` of an older pod: types as event_type, subjects as aggregate"
+            (TableKind::Hypertable, Form::Subjects) => format!("events go to the hypertable `{table}`"),
+            (TableKind::Hypertable, Form::Aggregates) => format!(
+                "events go to the hypertable `{table}` of an older pod: types as event_type, subjects as aggregates"
             ),
-            (TableKind::Plain, _) => tracing::info!(
-                "events go to the plain table `{table}` that was there already; `synap-mqtt migrate \
-                 --convert-events` shows what making it a hypertable takes, and does it"
+            (TableKind::Plain, _) => format!(
+                "events go to the plain table `{table}` that was there already; `synap-mqtt migrate --convert-events` \
+                 shows what making it a hypertable takes, and does it"
             ),
-            (TableKind::WithoutTimescale, _) => tracing::warn!(
-                "events go to a plain table: this database does not have the extension timescaledb; queries and \
-                 retention over long times will suffer"
+            (TableKind::WithoutTimescale, _) => format!(
+                "events go to a plain table, `{table}`: this database does not have the extension timescaledb; queries \
+                 and retention over long times will suffer"
             ),
+        }
+    }
+
+    /// Tells the operator what was found.
+    pub fn report(&self) {
+        let (table, description) = (&*self.name, self.describe());
+        if self.kind == TableKind::WithoutTimescale {
+            tracing::warn!("{description}");
+        } else {
+            tracing::info!("{description}");
         }
         if self.key == Key::Missing {
             tracing::warn!(

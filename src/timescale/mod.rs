@@ -11,6 +11,8 @@
 //! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
 //! error that is not about a row is retried for ever.
 
+mod administration;
+mod convert;
 mod error;
 mod feed;
 mod inspect;
@@ -29,10 +31,14 @@ mod store;
 mod transport;
 mod writer;
 
+pub use administration::Administration;
+pub use convert::{Conversion, ConvertError};
 pub use error::WriteError;
+pub use layout::{Form, Layout, SubjectId};
 pub use licence::{Licence, TimescaleDb};
 pub use password::{PasswordError, PasswordSource};
 pub use query::{EventStore, QueryError};
+pub use schema::{EventsTable, Key, TableKind};
 pub use settings::Settings;
 pub use statistics::Statistics;
 pub use writer::Writer;

@@ -113,6 +113,11 @@ pub async fn migrate(connection: &mut PgConnection, table: &str) -> Result<(), W
     Ok(migrator.run_direct(None, connection, false).await?)
 }
 
+/// Versions and names of the migrations that are not applied yet.
+pub async fn pending(connection: &mut PgConnection, table: &str) -> Result<Vec<(i64, String)>, WriteError> {
+    Ok(missing(connection, &migrator(table)).await?)
+}
+
 async fn missing(connection: &mut PgConnection, migrator: &Migrator) -> Result<Vec<(i64, String)>, sqlx::Error> {
     let applied: Vec<(i64, Vec<u8>)> = if exists(connection, "to_regclass('mqtt.migrations')").await? {
         sqlx::query_as("select version, checksum from mqtt.migrations where success").fetch_all(connection).await?

@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod convert;
 mod licence;
 mod older;
 mod passwords;

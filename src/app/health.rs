@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     journal::{AppendError, Journal},
-    timescale::Statistics,
+    timescale::{Shortfall, Statistics},
     types::HealthReporter,
 };
 
@@ -29,6 +29,16 @@ pub async fn watch_timescale(statistics: Arc<Statistics>, health: HealthReporter
         None if statistics.connected() => health.ready(),
         None => false,
         Some(error) => health.degraded(error),
+    })
+    .await;
+}
+
+/// Tells whether events are kept as the configuration says, until `stop` fires.
+pub async fn watch_retention(shortfall: Shortfall, health: HealthReporter, stop: CancellationToken) {
+    every_interval(stop, || match shortfall.known() {
+        None => false,
+        Some(None) => health.ready(),
+        Some(Some(reason)) => health.degraded(reason),
     })
     .await;
 }

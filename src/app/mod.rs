@@ -39,7 +39,7 @@ use crate::{
     mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
-    timescale::{self, PasswordSource},
+    timescale::{self, Keep, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
 };
 
@@ -68,8 +68,14 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         let writer = timescale::Writer::new(database.clone(), journal.clone(), Arc::clone(&mapper));
         let statistics = writer.statistics();
         consumers.spawn(writer.run(stop.consumers.clone()));
-        let health = health.component("timescale", Gate::Readiness);
-        consumers.spawn(health::watch_timescale(Arc::clone(&statistics), health, stop.consumers.clone()));
+        let reporter = health.component("timescale", Gate::Readiness);
+        consumers.spawn(health::watch_timescale(Arc::clone(&statistics), reporter, stop.consumers.clone()));
+        let keeper = timescale::Keeper::new(database.clone());
+        if !database.keep.is_nothing() {
+            let reporter = health.component("retention", Gate::None);
+            consumers.spawn(health::watch_retention(keeper.shortfall(), reporter, stop.consumers.clone()));
+        }
+        consumers.spawn(keeper.run(stop.consumers.clone()));
         statistics
     });
     let options =
@@ -284,6 +290,7 @@ pub(crate) fn database(settings: &Settings) -> anyhow::Result<Option<timescale::
     }
     found.user_id.clone_from(&settings.pod.user_id);
     found.table = database.table.as_ref().map(|table| table.as_str().to_owned());
+    found.keep = Keep { retention: database.retention, compress_after: database.compress_after };
     Ok(Some(found))
 }
 

@@ -6,7 +6,11 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::{app, config::Settings, timescale::Administration};
+use crate::{
+    app,
+    config::Settings,
+    timescale::{Administration, Keep},
+};
 
 /// What to do besides applying migrations.
 #[derive(Debug, Args)]
@@ -31,12 +35,12 @@ impl Migrate {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut administration = Administration::open(&database).await?;
-            self.migrate(&mut administration).await?;
+            self.migrate(&mut administration, database.keep).await?;
             if self.convert_events { self.convert(&mut administration).await } else { Ok(()) }
         })
     }
 
-    async fn migrate(&self, administration: &mut Administration) -> anyhow::Result<()> {
+    async fn migrate(&self, administration: &mut Administration, keep: Keep) -> anyhow::Result<()> {
         let mut out = io::stdout();
         let pending = administration.pending().await?;
         let names: Vec<_> = pending.iter().map(|(version, name)| format!("{version} {name}")).collect();
@@ -52,6 +56,11 @@ impl Migrate {
             }
         }
         writeln!(out, "{}", administration.table().await?.describe())?;
+        if !self.plan && !keep.is_nothing() {
+            for shortfall in administration.keep().await?.unwrap_or_default() {
+                writeln!(out, "{shortfall}")?;
+            }
+        }
         Ok(())
     }
 

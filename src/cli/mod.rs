@@ -79,6 +79,9 @@ fn check_config(settings: &Settings) -> anyhow::Result<()> {
     for warning in settings.warnings() {
         writeln!(out, "# warning: {warning}")?;
     }
+    for note in settings.notes() {
+        writeln!(out, "# note: {note}")?;
+    }
     writeln!(out, "ok")?;
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! `[timescale]`: the database that events are written to.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use super::units::{optional_duration, write_optional_duration};
 
 /// The database. Without it events stay in the embedded store.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -17,6 +19,45 @@ pub struct TimescaleSettings {
     /// The table that events go to, where it is not the pod's `events` or `events_timescale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableName>,
+    /// Age at which events go; without it, never.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_duration::<_, HOUR, CENTURY>",
+        serialize_with = "write_optional_duration"
+    )]
+    pub retention: Option<Duration>,
+    /// Age at which events are compressed; without it, never.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_duration::<_, HOUR, CENTURY>",
+        serialize_with = "write_optional_duration"
+    )]
+    pub compress_after: Option<Duration>,
+}
+
+/// In milliseconds: less would take events away that are on their way.
+const HOUR: u64 = 3_600_000;
+
+/// In milliseconds: 36,500 days.
+const CENTURY: u64 = 3_153_600_000_000;
+
+impl TimescaleSettings {
+    /// What is wrong between its keys, each with the key to change.
+    pub(super) fn check(&self) -> Vec<(&'static str, &'static str)> {
+        let url = self.url.tls_problem().map(|problem| ("url", problem));
+        let is_pointless = self.retention.zip(self.compress_after).is_some_and(|(keep, compress)| compress >= keep);
+        let compress = is_pointless.then_some(("compress_after", "must be shorter than `timescale.retention`"));
+        url.into_iter().chain(compress).collect()
+    }
+
+    /// What depends on the database, one sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let compression = "`timescale.compress_after` needs a hypertable and TimescaleDB's community licence; where the \
+            database has neither, the start and /readyz say so";
+        self.compress_after.map(|_| compression.to_owned()).into_iter().collect()
+    }
 }
 
 /// The name of a table as SQL writes it without quotes, with its schema or without.

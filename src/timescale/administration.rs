@@ -1,12 +1,13 @@
 //! What an owner of the database does at a command: migrations, and converting the table of
 //! events. One session, which ends with the value.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{
     convert::{Conversion, ConvertError},
     error::{WriteError, within},
     inspect::inspect,
+    keep::keep,
     schema::{self, EventsTable},
     settings::Settings,
 };
@@ -15,6 +16,7 @@ use crate::limits;
 /// A session of an owner.
 pub struct Administration {
     connection: PgConnection,
+    settings: Settings,
     table: String,
 }
 
@@ -26,7 +28,15 @@ impl Administration {
     pub async fn open(settings: &Settings) -> Result<Self, WriteError> {
         let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, settings.connect()).await?;
         let table = schema::resolve(&mut connection, settings.table.as_deref()).await?;
-        Ok(Self { connection, table })
+        Ok(Self { connection, settings: settings.clone(), table })
+    }
+
+    /// Ends the session in order; dropping the value ends it too.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn close(self) -> Result<(), WriteError> {
+        Ok(self.connection.close().await?)
     }
 
     /// Versions and names of the migrations that are not applied yet.
@@ -43,6 +53,15 @@ impl Administration {
     /// [`WriteError`]
     pub async fn migrate(&mut self) -> Result<(), WriteError> {
         schema::migrate(&mut self.connection, &self.table).await
+    }
+
+    /// Keeps events as the settings say: sets policies where TimescaleDB's licence has them, else takes
+    /// old events away now. Returns what falls short; nothing while a bridge is at it.
+    ///
+    /// # Errors
+    /// [`WriteError`]
+    pub async fn keep(&mut self) -> Result<Option<Vec<String>>, WriteError> {
+        keep(&mut self.connection, &self.settings).await
     }
 
     /// The table that events go to.

@@ -29,6 +29,9 @@ pub enum WriteError {
     /// Tables could not be made.
     #[error("cannot prepare the tables: {}", ToldMigration(.0))]
     Migrate(#[from] MigrateError),
+    /// Migrations are still to be applied, by the writer or by an owner.
+    #[error("the tables are not prepared yet")]
+    Unprepared,
     /// Tables could not be looked at, or the cursor not be read or set.
     #[error("cannot prepare the tables: {}", Told(.0))]
     Prepare(#[source] sqlx::Error),

@@ -1,7 +1,7 @@
 //! The way into TimescaleDB: a consumer of the journal that writes every durable publication
 //! to the table `events`, exactly once, and the queries that read them back.
 //!
-//! Two tasks: [`Writer::run`] owns the one connection that writes; its feed reads the journal
+//! Two tasks, and a third that looks after what is stored ([`Keeper::run`]): [`Writer::run`] owns the one connection that writes; its feed reads the journal
 //! and encodes the next rows meanwhile. Order and exactly-once come from one transaction that
 //! holds both the rows and the journal's cursor in `mqtt.writer_cursor` (`store`). The database
 //! is the truth about the cursor: after any error the session ends, and the next one asks.
@@ -14,11 +14,15 @@
 mod administration;
 mod convert;
 mod error;
+mod expire;
 mod feed;
 mod inspect;
+mod keep;
 mod layout;
 mod licence;
 mod password;
+mod pause;
+mod policies;
 mod progress;
 mod query;
 mod readers;
@@ -34,6 +38,7 @@ mod writer;
 pub use administration::Administration;
 pub use convert::{Conversion, ConvertError};
 pub use error::WriteError;
+pub use keep::{Keep, Keeper, Shortfall};
 pub use layout::{Form, Layout, SubjectId};
 pub use licence::{Licence, TimescaleDb};
 pub use password::{PasswordError, PasswordSource};

@@ -91,6 +91,7 @@ fn migrator(table: &str) -> Migrator {
         migration(1, "bookkeeping", include_str!("../../migrations/0001_bookkeeping.sql")),
         migration(MAKES_EVENTS, "events", include_str!("../../migrations/0002_events.sql")),
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
+        migration(4, "policies", include_str!("../../migrations/0004_policies.sql")),
     ];
     migrations.retain(|migration| migration.version != MAKES_EVENTS || table == EVENTS);
     let mut migrator = Migrator::with_migrations(migrations);

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     error::WriteError,
+    keep::Keep,
     password::{PasswordError, PasswordSource},
     transport,
 };
@@ -26,6 +27,8 @@ pub struct Settings {
     pub user_id: String,
     /// The table, as SQL writes its name; without it, the pod's is looked for.
     pub table: Option<String>,
+    /// How long events are kept.
+    pub keep: Keep,
     /// Memory for encoded rows, in bytes.
     pub memory: usize,
     /// How long the writer may go on after it was told to stop, to write what is durable.
@@ -50,6 +53,7 @@ impl Settings {
             password: passfile.map(|file| PasswordSource::Passfile(file.into())),
             user_id: String::new(),
             table: None,
+            keep: Keep::default(),
             memory: usize::try_from(memory).unwrap_or(usize::MAX),
             grace,
         })

@@ -5,7 +5,9 @@
 #![cfg(test)]
 
 mod convert;
+mod keep;
 mod licence;
+mod licensed;
 mod older;
 mod passwords;
 mod plain;

@@ -96,22 +96,21 @@ async fn a_passfile_is_read_as_postgresql_s_own_clients_read_it() {
 
 #[tokio::test]
 async fn a_role_or_a_database_that_is_unknown_is_told_once_with_where_to_look() {
+    let server = TestServer::start("", |_| {}).await;
     for (role, name, said) in [
         ("nobody_knows", None, "does not exist; `timescale.url` names the role"),
         ("synap", Some("nowhere"), "does not exist; `timescale.url` names the database"),
     ] {
         let (journal, log) = (TestJournal::open(), Log::start());
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::create_on(server.options()).await;
         let mut settings = database.settings_as(role);
         if let Some(name) = name {
             settings.database = settings.database.database(name);
         }
         let writer = journal.write_with(settings);
-        eventually("it is told", async || writer.statistics.last_error().is_some()).await;
-        // Some more attempts.
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let wrong = format!("\"{}\" does not exist", name.unwrap_or(role));
+        eventually("repeated attempts", async || server.log().matches(&wrong).count() >= 3).await;
         log.assert_said(&[said]);
         writer.stop().await;
-        database.drop().await;
     }
 }

@@ -105,14 +105,6 @@ impl Layout {
         }
     }
 
-    /// What stands behind a subject's id in the form of text, to compare it with the column.
-    pub const fn subject_cast(&self) -> &'static str {
-        match self.subject_id {
-            SubjectId::Text => "",
-            SubjectId::Uuid => "::uuid",
-        }
-    }
-
     /// The subject type as it is stored, and whether its own name goes into the metadata.
     pub fn subject_type<'a>(&self, subject_type: &'a str) -> (&'a str, bool) {
         let is_unknown = |known: &Arc<[String]>| !known.iter().any(|known| known == subject_type);

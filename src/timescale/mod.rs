@@ -29,6 +29,7 @@ mod readers;
 mod resume;
 mod rows;
 mod schema;
+mod series;
 mod settings;
 mod statistics;
 mod store;

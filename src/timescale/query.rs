@@ -1,12 +1,18 @@
-//! `GET /api/events` from the table: newest first, by keyset.
+//! `GET /api/events` from the table, by keyset, in either direction.
 
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, pool::PoolConnection, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{error::WriteError, readers::Readers, schema::EventsTable, settings::Settings};
-use crate::types::{EventPage, EventQuery, Micros, TopicFilter, subject_id};
+use super::{error::WriteError, layout::SubjectId, readers::Readers, schema::EventsTable, series, settings::Settings};
+use crate::{
+    limits,
+    types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
+};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,28 +62,67 @@ impl EventStore {
         Self { readers: Readers::new(settings) }
     }
 
-    /// One page of events, newest first; of events at the same microsecond, the highest id.
+    /// One page of events, by time; of events at the same microsecond, by id. Ends early where its
+    /// JSON gets long.
     ///
     /// # Errors
     /// [`QueryError`]
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         // One row more than wanted tells whether there is a next page.
-        let (mut session, table) = self.readers.session().await.map_err(QueryError::Session)?;
-        let found = select(&table, query, after).build().fetch_all(&mut *session).await;
-        let rows = found.inspect_err(|_| self.readers.forget_table())?;
-        let wanted = usize::from(query.limit);
-        let mut page = EventPage::default();
-        for row in rows.iter().take(wanted) {
-            page.events.push(event_json(row)?);
-        }
-        if rows.len() > wanted
-            && let Some(last) = rows.get(wanted.saturating_sub(1))
-        {
-            page.next_cursor = Some(format!("{}_{}", micros(last)?.get(), last.try_get::<Uuid, _>("id")?.simple()));
-        }
-        Ok(page)
+        let (mut session, table) = self.session().await?;
+        let found = page(&mut session, &table, query, after).await;
+        found.inspect_err(|error| self.readers.failed(error))
     }
+
+    /// One metric over time: the buckets that have a value.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, QueryError> {
+        let (mut session, table) = self.session().await?;
+        let found = series::buckets(&mut session, &table, query).await;
+        found.inspect_err(|error| self.readers.failed(error))
+    }
+
+    /// The event with this id, as JSON.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn event(&self, id: Uuid) -> Result<Option<String>, QueryError> {
+        let (mut session, table) = self.session().await?;
+        let mut sql = select_from(&table);
+        sql.push(" and id = ").push_bind(id).push(" limit 1");
+        let found = sql.build().fetch_optional(&mut *session).await.map_err(QueryError::from);
+        let row = found.inspect_err(|error| self.readers.failed(error))?;
+        row.as_ref().map(event_json).transpose()
+    }
+
+    async fn session(&self) -> Result<(PoolConnection<Postgres>, Arc<EventsTable>), QueryError> {
+        self.readers.session().await.map_err(QueryError::Session)
+    }
+}
+
+async fn page(
+    session: &mut PgConnection,
+    table: &EventsTable,
+    query: &EventQuery,
+    after: Option<(Micros, Uuid)>,
+) -> Result<EventPage, QueryError> {
+    let mut sql = select(table, query, after);
+    let mut rows = sql.build().fetch(session);
+    let (mut page, mut bytes, mut last) = (EventPage::default(), 0, None);
+    while let Some(row) = rows.try_next().await? {
+        if page.events.len() >= usize::from(query.limit) || bytes >= limits::EVENTS_PAGE_BYTES {
+            page.next_cursor = last;
+            break;
+        }
+        let json = event_json(&row)?;
+        bytes += json.len();
+        page.events.push(json);
+        last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
+    }
+    Ok(page)
 }
 
 fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
@@ -88,35 +133,65 @@ fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
     parse().ok_or(QueryError::Cursor)
 }
 
-/// Times go as text: what `sqlx` has for them needs another library of calendars.
-fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
+fn select_from(table: &EventsTable) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(
         "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id::text as subject_id,
          subject_type, data::text as data, metadata::text as metadata, source, correlation_id, user_id from ",
     );
     sql.push(table.layout.relation(&table.name)).push(" where true");
+    sql
+}
+
+/// The condition that events are of a subject; no other text than a UUID is one where the table has UUIDs.
+fn push_subject(sql: &mut QueryBuilder<Postgres>, table: &EventsTable, subject: &str) {
+    match table.layout.subject_id {
+        SubjectId::Text => sql.push(" and subject_id = ").push_bind(subject.to_owned()),
+        SubjectId::Uuid => match Uuid::try_parse(subject) {
+            Ok(id) => sql.push(" and subject_id = ").push_bind(id),
+            Err(_) => sql.push(" and false"),
+        },
+    };
+}
+
+/// Times go as text: what `sqlx` has for them needs another library of calendars.
+fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
+    let mut sql = select_from(table);
     if let Some(event_type) = &query.event_type {
         sql.push(" and type = ").push_bind(event_type.clone());
     }
     if let Some(device) = &query.device {
         // By the subject's index; the mapping names no device that is not the subject.
-        sql.push(" and subject_type = 'device' and subject_id = ").push_bind(subject_id(device).to_string());
-        sql.push(table.layout.subject_cast());
+        sql.push(" and subject_type = 'device'");
+        push_subject(&mut sql, table, &subject_id(device).to_string());
     }
     if let Some(topic) = &query.topic {
         let (operator, operand) = topic_condition(topic);
         sql.push(" and metadata->>'topic' ").push(operator).push(" ").push_bind(operand);
     }
-    for (operator, time) in [(">=", query.from), ("<", query.to), ("<=", after.map(|(time, _)| time))] {
+    if let Some(subject) = &query.subject {
+        push_subject(&mut sql, table, subject);
+    }
+    if let Some(correlation) = query.correlation {
+        sql.push(" and correlation_id = ").push_bind(correlation);
+    }
+    let (beyond, direction) = match query.order {
+        Order::NewestFirst => ("<", "desc"),
+        Order::OldestFirst => (">", "asc"),
+    };
+    for (operator, time) in [(">=", query.from), ("<", query.to)] {
         if let Some(time) = time {
             sql.push(" and timestamp ").push(operator).push(" ").push_bind(time.to_string()).push("::timestamptz");
         }
     }
     if let Some((time, id)) = after {
-        sql.push(" and (timestamp, id) < (").push_bind(time.to_string()).push("::timestamptz, ");
+        // The time by itself as well: only by that are chunks left out.
+        let time = time.to_string();
+        sql.push(" and timestamp ").push(beyond).push("= ").push_bind(time.clone()).push("::timestamptz");
+        sql.push(" and (timestamp, id) ").push(beyond).push(" (").push_bind(time).push("::timestamptz, ");
         sql.push_bind(id).push(")");
     }
-    sql.push(" order by timestamp desc, id desc limit ").push_bind(i64::from(query.limit) + 1);
+    sql.push(format!(" order by timestamp {direction}, id {direction} limit "));
+    sql.push_bind(i64::from(query.limit) + 1);
     sql
 }
 

@@ -11,6 +11,7 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection, postgres::PgPoolOptions};
 use super::{
     error::WriteError,
     inspect::inspect,
+    query::QueryError,
     schema::{EventsTable, resolve},
     settings::Settings,
 };
@@ -57,8 +58,10 @@ impl Readers {
         Ok((session, table))
     }
 
-    /// Lets the next query look at the table again.
-    pub fn forget_table(&self) {
-        *self.table.lock() = None;
+    /// Lets the next query look at the table again, if it was the database that failed.
+    pub fn failed(&self, error: &QueryError) {
+        if matches!(error, QueryError::Database(_)) {
+            *self.table.lock() = None;
+        }
     }
 }

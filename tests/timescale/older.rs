@@ -81,6 +81,14 @@ async fn an_older_pod_s_table_takes_every_event_once_and_answers_as_streams_do()
     let by_type = EventQuery { event_type: Some("mqtt.message.received".into()), ..super::query::any(10) };
     assert_eq!(shown(store.events(&by_type).await.unwrap()), expected[1..]);
 
+    let id = expected[0]["id"].as_str().unwrap().parse().unwrap();
+    let event = store.event(id).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&event).unwrap(), expected[0]);
+    let of_subject = |subject: &str| EventQuery { subject: Some(subject.into()), ..super::query::any(10) };
+    let subject = of_subject(expected[0]["subjectId"].as_str().unwrap());
+    assert_eq!(shown(store.events(&subject).await.unwrap()), expected[..1]);
+    assert_eq!(store.events(&of_subject("no uuid")).await.unwrap().events.len(), 0);
+
     writer.stop().await;
     journal.publish_numbers(40_000).await;
     let writer = journal.write_to(&database);

@@ -290,6 +290,35 @@ pub const TIMESCALE_RETRY_MINIMUM: Duration = Duration::from_millis(100);
 /// Longest pause while the database is away: the delay of recovery, against noise in its log.
 pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
 
+/// Different reasons that one outage of the database is explained with in the log.
+pub const TIMESCALE_TOLD_REASONS: usize = 8;
+
+/// How often old events are looked for, less up to a tenth by chance.
+pub const KEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// First pause after old events could not be looked for; doubles up to [`KEEP_INTERVAL`].
+pub const KEEP_RETRY: Duration = Duration::from_secs(1);
+
+/// Time for one run that takes old events away.
+pub const KEEP_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// How long that waits for a lock: whoever writes queues behind it.
+pub const KEEP_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows of a plain table that one transaction deletes, and the pause to the next: a tenth of a
+/// second or so of work each.
+pub const KEEP_DELETE_ROWS: u64 = 10_000;
+
+/// See [`KEEP_DELETE_ROWS`].
+pub const KEEP_DELETE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long converting the table of events waits to have it alone: others queue behind it meanwhile.
+pub const CONVERT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Chunks that converting the table of events makes, if longer ones can help it: each takes some of the
+/// server's locks until the end of the transaction, and 64 for each of 100 connections are its default.
+pub const CONVERT_CHUNKS: i64 = 500;
+
 /// How often a draining backlog is told of in the log.
 pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     journal::{AppendError, Journal},
-    timescale::{ImportStatistics, Statistics},
+    timescale::{ImportStatistics, Shortfall, Statistics},
     types::HealthReporter,
 };
 
@@ -40,6 +40,16 @@ pub async fn watch_import(statistics: Arc<ImportStatistics>, health: HealthRepor
         None if statistics.connected() || statistics.standby() => health.ready(),
         None => false,
         Some(error) => health.degraded(error),
+    })
+    .await;
+}
+
+/// Tells whether events are kept as the configuration says, until `stop` fires.
+pub async fn watch_retention(shortfall: Shortfall, health: HealthReporter, stop: CancellationToken) {
+    every_interval(stop, || match shortfall.known() {
+        None => false,
+        Some(None) => health.ready(),
+        Some(Some(reason)) => health.degraded(reason),
     })
     .await;
 }

@@ -41,7 +41,7 @@ use crate::{
     mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
-    timescale,
+    timescale::{self, Keep, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
 };
 
@@ -75,16 +75,22 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
             let importer = timescale::Importer::new(database, journal.clone(), Arc::clone(&statistics));
             let imported = importer.statistics();
             consumers.spawn(importer.run(stop.consumers.clone()));
-            let health = health.component("import", Gate::Readiness);
-            consumers.spawn(health::watch_import(Arc::clone(&imported), health, stop.consumers.clone()));
+            let reporter = health.component("import", Gate::Readiness);
+            consumers.spawn(health::watch_import(Arc::clone(&imported), reporter, stop.consumers.clone()));
             imported
         });
         if !import {
             let (database, statistics) = (database.clone(), Arc::clone(&statistics));
             consumers.spawn(timescale::report_unwanted(database, statistics, stop.consumers.clone()));
         }
-        let health = health.component("timescale", Gate::Readiness);
-        consumers.spawn(health::watch_timescale(Arc::clone(&statistics), health, stop.consumers.clone()));
+        let reporter = health.component("timescale", Gate::Readiness);
+        consumers.spawn(health::watch_timescale(Arc::clone(&statistics), reporter, stop.consumers.clone()));
+        let keeper = timescale::Keeper::new(database.clone());
+        if !database.keep.is_nothing() {
+            let reporter = health.component("retention", Gate::None);
+            consumers.spawn(health::watch_retention(keeper.shortfall(), reporter, stop.consumers.clone()));
+        }
+        consumers.spawn(keeper.run(stop.consumers.clone()));
         (statistics, imported)
     });
     let options =
@@ -299,10 +305,18 @@ fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dy
     Ok(Arc::new(Mapper::new(RouteTable::compile(&routes)?, journal.id(), &settings.pod.user_id)))
 }
 
-fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
+/// The database that the settings name.
+pub(crate) fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {
     let Some(database) = &settings.timescale else { return Ok(None) };
-    let settings = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
-    Ok(Some(settings.context("read the URL of the database")?))
+    let found = timescale::Settings::new(database.url.expose(), settings.limits.memory, settings.shutdown.grace / 2);
+    let mut found = found.context("read the URL of the database")?;
+    if let Some(file) = &database.password_file {
+        found.password = Some(PasswordSource::File(file.clone()));
+    }
+    found.user_id.clone_from(&settings.pod.user_id);
+    found.table = database.table.as_ref().map(|table| table.as_str().to_owned());
+    found.keep = Keep { retention: database.retention, compress_after: database.compress_after };
+    Ok(Some(found))
 }
 
 /// Stored events come from the database where there is one, else from the journal.

@@ -1,7 +1,10 @@
 //! Looks at the certificates, keys and accounts that the configuration names, before anything is opened:
 //! a file that is missing is a mistake in the configuration as much as a wrong value is.
 
-use std::path::{Path, absolute};
+use std::{
+    fs,
+    path::{Path, absolute},
+};
 
 use crate::{
     auth::PasswordFile,
@@ -15,6 +18,7 @@ use crate::{
 const CERTIFICATE: &str = "a PEM file with the certificate, followed by its intermediates";
 const KEY: &str = "a PEM file with the certificate's private key, not encrypted";
 const CLIENT_CA: &str = "a PEM file with the certificates of the CAs whose clients are let in";
+const PASSWORD: &str = "a file with the database's password";
 const DATABASE_CA: &str = "a PEM file with the certificates of the CAs that sign the database's";
 
 /// Everything that is wrong, with the key that names the file, and what would be right.
@@ -29,6 +33,11 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     if let Some((key, files)) = settings.database_files() {
         let found = files.iter().filter_map(database_problem);
         problems.extend(found.map(|problem| (key.clone(), problem)));
+    }
+    if let Some(file) = settings.timescale.as_ref().and_then(|timescale| timescale.password_file.as_deref())
+        && let Some(problem) = unreadable(file)
+    {
+        problems.push((KeyPath::default().key("timescale").key("password_file"), problem));
     }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)
@@ -57,11 +66,22 @@ fn listener_problems(key: &KeyPath, tls: &TlsSettings, made_later: Option<&Path>
     problems
 }
 
+/// Why a file with a password cannot be read.
+fn unreadable(file: &Path) -> Option<String> {
+    let problem = match fs::read_to_string(file) {
+        Ok(text) if text.lines().next().is_some_and(|line| !line.is_empty()) => return None,
+        Ok(_) => "the first line is empty".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("{}: {problem}; expected {PASSWORD}", file.display()))
+}
+
 fn database_problem(file: &DatabaseFile) -> Option<String> {
     let (parameter, error, right) = match file {
         DatabaseFile::Authority(file) => ("sslrootcert", certificates_problem(file), DATABASE_CA),
         DatabaseFile::Certificate(file) => ("sslcert", certificates_problem(file), CERTIFICATE),
         DatabaseFile::Key(file) => ("sslkey", key_problem(file), KEY),
+        DatabaseFile::Passwords(file) => return unreadable(file).map(|problem| format!("`passfile`: {problem}")),
     };
     error.map(|error| format!("`{parameter}`: {}", describe(&error, right)))
 }

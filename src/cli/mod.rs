@@ -2,6 +2,7 @@
 
 mod certs;
 mod files;
+mod migrate;
 mod passwd;
 
 use std::{
@@ -52,18 +53,21 @@ pub enum Command {
     Certs(certs::Certs),
     /// Add, change or delete an account of a password file
     Passwd(passwd::Passwd),
+    /// Prepare the database as its owner: apply migrations, convert a plain table of events
+    Migrate(migrate::Migrate),
 }
 
 impl Command {
     /// Does the work; what it has to say goes to standard output.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or must not be overwritten.
+    /// When a file cannot be read or written, or must not be overwritten; when the database refuses.
     pub fn run(self, settings: &Settings) -> anyhow::Result<()> {
         match self {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
             Self::Passwd(passwd) => passwd.run(),
+            Self::Migrate(migrate) => migrate.run(settings),
         }
     }
 }
@@ -74,6 +78,9 @@ fn check_config(settings: &Settings) -> anyhow::Result<()> {
     writeln!(out, "{}", toml::to_string(settings)?)?;
     for warning in settings.warnings() {
         writeln!(out, "# warning: {warning}")?;
+    }
+    for note in settings.notes() {
+        writeln!(out, "# note: {note}")?;
     }
     writeln!(out, "ok")?;
     Ok(())

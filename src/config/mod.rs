@@ -34,7 +34,7 @@ pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownS
 pub use profile::ProfileSettings;
 pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
 pub use source::KeyPath;
-pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TimescaleSettings};
+pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TableName, TableNameError, TimescaleSettings};
 
 use crate::{limits, types::ListenAddress};
 
@@ -183,8 +183,8 @@ impl Settings {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
         }
-        if let Some(problem) = self.timescale.as_ref().and_then(|timescale| timescale.url.tls_problem()) {
-            problems.push((root.key("timescale").key("url"), problem.to_owned()));
+        for (key, problem) in self.timescale.iter().flat_map(TimescaleSettings::check) {
+            problems.push((root.key("timescale").key(key), problem.to_owned()));
         }
         let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
         if u64::from(self.limits.maximum_packet_size) > pending {
@@ -196,6 +196,12 @@ impl Settings {
             problems.push((root.key("journal").key("maximum_bytes"), problem));
         }
         problems
+    }
+
+    /// What depends on more than the configuration, one sentence each, for `check-config`.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.timescale.iter().flat_map(TimescaleSettings::notes).collect()
     }
 
     /// What is valid but deserves a second look, one sentence each, for the log.

@@ -68,6 +68,28 @@ fn a_file_sets_keys() {
 }
 
 #[test]
+fn how_long_events_are_kept_is_read_checked_and_written() {
+    let text = "[timescale]\nurl = \"postgres://db/pod\"\npassword_file = \"p\"\ntable = \"pod.events\"\n\
+        retention = \"90d\"\ncompress_after = \"36h\"";
+    let settings = read(text, &[]).unwrap();
+    let timescale = settings.timescale.as_ref().unwrap();
+    let hours = |age: std::time::Duration| age.as_secs() / 3600;
+    assert_eq!((timescale.retention.map(hours), timescale.compress_after.map(hours)), (Some(90 * 24), Some(36)));
+    assert!(settings.notes()[0].contains("community licence"), "{:?}", settings.notes());
+    assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings));
+
+    let found = problems(&text.replace("36h", "90d"), &[]);
+    assert_eq!(found, ["pod.toml:6: `timescale.compress_after`: must be shorter than `timescale.retention`"]);
+    let found = problems(&text.replace("90d", "5m"), &[]);
+    assert!(
+        found[0].contains("`timescale.retention`: invalid value: string \"5m\", expected a time from 1h"),
+        "{found:?}"
+    );
+    let found = problems(&text.replace("pod.events", "Events"), &[]);
+    assert!(found[0].contains("`timescale.table`: expected the name of a table"), "{found:?}");
+}
+
+#[test]
 fn listeners_are_of_many_kinds() {
     let text = r#"
         http.allowed_origins = ["https://example.org"]

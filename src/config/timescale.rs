@@ -1,9 +1,11 @@
 //! `[timescale]`: the database that events are written to.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use super::units::{optional_duration, write_optional_duration};
 
 /// The database. Without it events stay in the embedded store.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -14,10 +16,95 @@ pub struct TimescaleSettings {
     /// Whether events that other writers put into the table join the stream.
     #[serde(default = "yes")]
     pub import: bool,
+    /// A file whose first line is the password, in the place of one in the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The table that events go to, where it is not the pod's `events` or `events_timescale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableName>,
+    /// Age at which events go; without it, never.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_duration::<_, HOUR, CENTURY>",
+        serialize_with = "write_optional_duration"
+    )]
+    pub retention: Option<Duration>,
+    /// Age at which events are compressed; without it, never.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_duration::<_, HOUR, CENTURY>",
+        serialize_with = "write_optional_duration"
+    )]
+    pub compress_after: Option<Duration>,
 }
 
 const fn yes() -> bool {
     true
+}
+
+/// In milliseconds: less would take events away that are on their way.
+const HOUR: u64 = 3_600_000;
+
+/// In milliseconds: 36,500 days.
+const CENTURY: u64 = 3_153_600_000_000;
+
+impl TimescaleSettings {
+    /// What is wrong between its keys, each with the key to change.
+    pub(super) fn check(&self) -> Vec<(&'static str, &'static str)> {
+        let url = self.url.tls_problem().map(|problem| ("url", problem));
+        let is_pointless = self.retention.zip(self.compress_after).is_some_and(|(keep, compress)| compress >= keep);
+        let compress = is_pointless.then_some(("compress_after", "must be shorter than `timescale.retention`"));
+        url.into_iter().chain(compress).collect()
+    }
+
+    /// What depends on the database, one sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let compression = "`timescale.compress_after` needs a hypertable and TimescaleDB's community licence; where the \
+            database has neither, the start and /readyz say so";
+        self.compress_after.map(|_| compression.to_owned()).into_iter().collect()
+    }
+}
+
+/// The name of a table as SQL writes it without quotes, with its schema or without.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TableName(String);
+
+/// Text that is no name of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the name of a table, such as events or public.events: lower-case letters, digits and _")]
+pub struct TableNameError;
+
+impl TableName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TableName {
+    type Error = TableNameError;
+
+    fn try_from(text: String) -> Result<Self, TableNameError> {
+        let is_name = |part: &str| {
+            part.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+                && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        let parts: Vec<&str> = text.split('.').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| is_name(part)) {
+            return Err(TableNameError);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<TableName> for String {
+    fn from(name: TableName) -> Self {
+        name.0
+    }
 }
 
 /// A connection URL of PostgreSQL. Everything that prints it shows `***` for the password;
@@ -43,6 +130,8 @@ pub enum DatabaseFile {
     Certificate(PathBuf),
     /// `sslkey`: its private key.
     Key(PathBuf),
+    /// `passfile`: passwords in the form of `.pgpass`.
+    Passwords(PathBuf),
 }
 
 impl DatabaseUrl {
@@ -58,6 +147,7 @@ impl DatabaseUrl {
             file(&["sslrootcert", "ssl-root-cert", "ssl-ca"], DatabaseFile::Authority),
             file(&["sslcert", "ssl-cert"], DatabaseFile::Certificate),
             file(&["sslkey", "ssl-key"], DatabaseFile::Key),
+            file(&["passfile"], DatabaseFile::Passwords),
         ];
         files.into_iter().flatten().collect()
     }
@@ -162,6 +252,16 @@ mod tests {
         assert_eq!(parse("").files(), []);
         assert!(parse("sslmode=verify_full").tls_problem().unwrap().contains("verify-full"));
         assert!(parse("sslcert=a").tls_problem().unwrap().contains("together"));
+    }
+
+    #[test]
+    fn only_names_that_need_no_quotes_are_tables() {
+        for text in ["events", "public.events_timescale", "_e1"] {
+            assert_eq!(TableName::try_from(text.to_owned()).unwrap().as_str(), text);
+        }
+        for text in ["", "Events", "a.b.c", "1a", "events; drop table x", "a.", "\"a\""] {
+            assert_eq!(TableName::try_from(text.to_owned()), Err(TableNameError), "{text}");
+        }
     }
 
     #[test]

@@ -39,6 +39,24 @@ pub(super) fn duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64
     deserializer.deserialize_any(Bounded { min: MIN, max: MAX, units: TIMES }).map(Duration::from_millis)
 }
 
+/// As [`duration`], for a key that may be left out.
+pub(super) fn optional_duration<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration::<D, MIN, MAX>(deserializer).map(Some)
+}
+
+/// As [`write_duration`], for a key that may be left out.
+pub(super) fn write_optional_duration<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => write_duration(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Writes a size in the largest unit that divides it.
 pub(super) fn write_bytes<S: Serializer, T: Copy + Into<u64>>(bytes: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Written((*bytes).into(), SIZES))

@@ -1,17 +1,19 @@
 //! Why events are not in the database yet, and whose fault it is.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use rustls::CertificateError;
+use sqlx::migrate::MigrateError;
 use tokio::time::timeout;
 
+use super::password::PasswordError;
 use crate::journal::ReadError;
 
 /// Why writing stopped. All of them are retried; the events wait in the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// No session with the server.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {}", Told(.0))]
     Connect(#[source] sqlx::Error),
     /// TLS with a server that could not prove to be the one that the URL asks for.
     #[error(
@@ -25,16 +27,38 @@ pub enum WriteError {
         reason: String,
     },
     /// Tables could not be made.
-    #[error("cannot prepare the tables: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("cannot prepare the tables: {}", ToldMigration(.0))]
+    Migrate(#[from] MigrateError),
+    /// Migrations are still to be applied, by the writer or by an owner.
+    #[error("the tables are not prepared yet")]
+    Unprepared,
     /// Tables could not be looked at, or the cursor not be read or set.
-    #[error("cannot prepare the tables: {0}")]
+    #[error("cannot prepare the tables: {}", Told(.0))]
     Prepare(#[source] sqlx::Error),
-    /// `events` existed already, and is not the pod's table.
-    #[error("the table events exists without the columns that a pod's has: {0}")]
-    Columns(String),
+    /// The table existed already, and is not the pod's.
+    #[error("the table {table} exists without the columns that a pod's has: {columns}")]
+    Columns {
+        /// Its name.
+        table: String,
+        /// What it lacks.
+        columns: String,
+    },
+    /// The table wants more of a row than events have.
+    #[error("the table {table} needs a value in columns that events have none for, and gives no default: {columns}")]
+    Unfilled {
+        /// Its name.
+        table: String,
+        /// What it has beyond the pod's.
+        columns: String,
+    },
+    /// The configuration names a table that does not exist.
+    #[error("the table {0}, which `timescale.table` names, does not exist")]
+    NoTable(String),
+    /// A file with the password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// The server refused or went away.
-    #[error("cannot store events: {0}")]
+    #[error("cannot store events: {}", Told(.0))]
     Store(#[from] sqlx::Error),
     /// No answer came.
     #[error("no answer within {} s", .0.as_secs())]
@@ -68,6 +92,42 @@ impl WriteError {
                 Self::Certificate { host: host.to_owned(), reason: explain(reason) }
             }
             _ => Self::Connect(error),
+        }
+    }
+}
+
+/// An error with what to do about it, where the mistake is one of the set-up. SQLSTATE, PostgreSQL manual
+/// appendix A.
+struct Told<'a>(&'a sqlx::Error);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(error) = self.0.as_database_error() else { return self.0.fmt(f) };
+        let advice = match error.code().as_deref() {
+            Some("3D000") => "; `timescale.url` names the database",
+            Some("28P01") => {
+                "; the password is that of `timescale.url`, of `timescale.password_file`, or of PGPASSFILE"
+            }
+            Some("28000") => "; `timescale.url` names the role, and the server's pg_hba.conf says who may connect",
+            Some("42501") if error.message().contains("row-level security") => {
+                "; `pod.user_id` is the `app.user_id` by which its policies tell rows apart"
+            }
+            Some("42501") => "; docs/database.md has the grants that the bridge's role needs",
+            _ => "",
+        };
+        write!(f, "{}{advice}", error.message())
+    }
+}
+
+/// As [`Told`].
+struct ToldMigration<'a>(&'a MigrateError);
+
+impl fmt::Display for ToldMigration<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            MigrateError::Execute(error) => Told(error).fmt(f),
+            MigrateError::ExecuteMigration(error, version) => write!(f, "migration {version}: {}", Told(error)),
+            other => other.fmt(f),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{rows::RowBatch, statistics::Statistics};
+use super::{layout::Layout, rows::RowBatch, statistics::Statistics};
 use crate::{
     journal::{ReadError, Reader, Record, Slice, Step},
     limits,
@@ -21,6 +21,8 @@ pub struct Feed {
     pub reader: Reader,
     pub mapper: Arc<dyn EventMapper>,
     pub statistics: Arc<Statistics>,
+    /// The table's columns.
+    pub layout: Layout,
     /// Bytes at which a batch is full.
     pub batch_bytes: usize,
 }
@@ -61,7 +63,7 @@ impl Feed {
         ready: mpsc::Sender<RowBatch>,
         stop: CancellationToken,
     ) -> Result<(), ReadError> {
-        let mut batch = RowBatch::default();
+        let mut batch = RowBatch::new(self.layout.clone());
         batch.begin(self.reader.position());
         loop {
             self.fill(&mut batch).await?;

@@ -3,7 +3,7 @@
 //!
 //! And the way back: [`Importer`] takes what other writers put into the table into the journal.
 //!
-//! Two tasks write: [`Writer::run`] owns the one connection that writes; its feed reads the journal
+//! A third task looks after what is stored ([`Keeper::run`]). Two tasks write: [`Writer::run`] owns the one connection that writes; its feed reads the journal
 //! and encodes the next rows meanwhile. Order and exactly-once come from one transaction that
 //! holds both the rows and the journal's cursor in `mqtt.writer_cursor` (`store`). The database
 //! is the truth about the cursor: after any error the session ends, and the next one asks.
@@ -13,23 +13,43 @@
 //! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
 //! error that is not about a row is retried for ever.
 
+mod administration;
+mod convert;
 mod error;
+mod expire;
 mod feed;
 mod import;
+mod inspect;
+mod keep;
+mod layout;
+mod licence;
+mod password;
+mod pause;
+mod policies;
 mod progress;
 mod query;
+mod readers;
 mod resume;
 mod retry;
 mod rows;
 mod schema;
 mod series;
+mod settings;
 mod statistics;
 mod store;
 mod transport;
 mod writer;
 
+pub use administration::Administration;
+pub use convert::{Conversion, ConvertError};
 pub use error::WriteError;
 pub use import::{ImportStatistics, Importer, report_unwanted};
+pub use keep::{Keep, Keeper, Shortfall};
+pub use layout::{Form, Layout, SubjectId};
+pub use licence::{Licence, TimescaleDb};
+pub use password::{PasswordError, PasswordSource};
 pub use query::{EventStore, QueryError};
+pub use schema::{EventsTable, Key, TableKind};
+pub use settings::Settings;
 pub use statistics::Statistics;
-pub use writer::{Settings, Writer};
+pub use writer::Writer;

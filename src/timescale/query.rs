@@ -1,15 +1,14 @@
 //! `GET /api/events` from the table, by keyset, in either direction.
 
+use std::sync::Arc;
+
 use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{
-    PgPool, Postgres, QueryBuilder, Row,
-    postgres::{PgPoolOptions, PgRow},
-};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, pool::PoolConnection, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{series, writer::Settings};
+use super::{error::WriteError, layout::SubjectId, readers::Readers, schema::EventsTable, series, settings::Settings};
 use crate::{
     limits,
     types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
@@ -24,6 +23,9 @@ pub enum QueryError {
     /// The database is away, too slow, or refused.
     #[error("the database does not answer: {0}")]
     Database(#[from] sqlx::Error),
+    /// There is no session with it, or it does not have the table.
+    #[error("the database cannot be asked: {0}")]
+    Session(#[source] WriteError),
     /// A row holds what no event can.
     #[error("an event in the table cannot be shown: {0}")]
     Row(#[from] serde_json::Error),
@@ -32,7 +34,7 @@ pub enum QueryError {
 /// Reads events. Connects when first asked, apart from the writer's connection.
 #[derive(Clone)]
 pub struct EventStore {
-    pool: PgPool,
+    readers: Readers,
 }
 
 /// An event in the shape and field order of the pod's stream.
@@ -57,12 +59,7 @@ impl EventStore {
     /// A store in the writer's database.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let timeout = format!("{}ms", limits::QUERY_TIMEOUT.as_millis());
-        let pool = PgPoolOptions::new()
-            .max_connections(limits::QUERY_CONNECTIONS)
-            .acquire_timeout(limits::QUERY_TIMEOUT)
-            .connect_lazy_with(settings.database.clone().options([("statement_timeout", timeout)]));
-        Self { pool }
+        Self { readers: Readers::new(settings) }
     }
 
     /// One page of events, by time; of events at the same microsecond, by id. Ends early where its
@@ -73,20 +70,9 @@ impl EventStore {
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         // One row more than wanted tells whether there is a next page.
-        let mut sql = select(query, after);
-        let mut rows = sql.build().fetch(&self.pool);
-        let (mut page, mut bytes, mut last) = (EventPage::default(), 0, None);
-        while let Some(row) = rows.try_next().await? {
-            if page.events.len() >= usize::from(query.limit) || bytes >= limits::EVENTS_PAGE_BYTES {
-                page.next_cursor = last;
-                break;
-            }
-            let json = event_json(&row)?;
-            bytes += json.len();
-            page.events.push(json);
-            last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
-        }
-        Ok(page)
+        let (mut session, table) = self.session().await?;
+        let found = page(&mut session, &table, query, after).await;
+        found.inspect_err(|error| self.readers.failed(error))
     }
 
     /// One metric over time: the buckets that have a value.
@@ -94,7 +80,9 @@ impl EventStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, QueryError> {
-        series::buckets(&self.pool, query).await
+        let (mut session, table) = self.session().await?;
+        let found = series::buckets(&mut session, &table, query).await;
+        found.inspect_err(|error| self.readers.failed(error))
     }
 
     /// The event with this id, as JSON.
@@ -102,11 +90,39 @@ impl EventStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn event(&self, id: Uuid) -> Result<Option<String>, QueryError> {
-        let mut sql = QueryBuilder::new(SELECT);
+        let (mut session, table) = self.session().await?;
+        let mut sql = select_from(&table);
         sql.push(" and id = ").push_bind(id).push(" limit 1");
-        let row = sql.build().fetch_optional(&self.pool).await?;
+        let found = sql.build().fetch_optional(&mut *session).await.map_err(QueryError::from);
+        let row = found.inspect_err(|error| self.readers.failed(error))?;
         row.as_ref().map(event_json).transpose()
     }
+
+    async fn session(&self) -> Result<(PoolConnection<Postgres>, Arc<EventsTable>), QueryError> {
+        self.readers.session().await.map_err(QueryError::Session)
+    }
+}
+
+async fn page(
+    session: &mut PgConnection,
+    table: &EventsTable,
+    query: &EventQuery,
+    after: Option<(Micros, Uuid)>,
+) -> Result<EventPage, QueryError> {
+    let mut sql = select(table, query, after);
+    let mut rows = sql.build().fetch(session);
+    let (mut page, mut bytes, mut last) = (EventPage::default(), 0, None);
+    while let Some(row) = rows.try_next().await? {
+        if page.events.len() >= usize::from(query.limit) || bytes >= limits::EVENTS_PAGE_BYTES {
+            page.next_cursor = last;
+            break;
+        }
+        let json = event_json(&row)?;
+        bytes += json.len();
+        page.events.push(json);
+        last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
+    }
+    Ok(page)
 }
 
 fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
@@ -117,26 +133,43 @@ fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
     parse().ok_or(QueryError::Cursor)
 }
 
-const SELECT: &str =
-    "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id, subject_type,
-     data::text as data, metadata::text as metadata, source, correlation_id, user_id from events where true";
+fn select_from(table: &EventsTable) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(
+        "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id::text as subject_id,
+         subject_type, data::text as data, metadata::text as metadata, source, correlation_id, user_id from ",
+    );
+    sql.push(table.layout.relation(&table.name)).push(" where true");
+    sql
+}
+
+/// The condition that events are of a subject; no other text than a UUID is one where the table has UUIDs.
+fn push_subject(sql: &mut QueryBuilder<Postgres>, table: &EventsTable, subject: &str) {
+    match table.layout.subject_id {
+        SubjectId::Text => sql.push(" and subject_id = ").push_bind(subject.to_owned()),
+        SubjectId::Uuid => match Uuid::try_parse(subject) {
+            Ok(id) => sql.push(" and subject_id = ").push_bind(id),
+            Err(_) => sql.push(" and false"),
+        },
+    };
+}
 
 /// Times go as text: what `sqlx` has for them needs another library of calendars.
-fn select(query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(SELECT);
+fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
+    let mut sql = select_from(table);
     if let Some(event_type) = &query.event_type {
         sql.push(" and type = ").push_bind(event_type.clone());
     }
     if let Some(device) = &query.device {
         // By the subject's index; the mapping names no device that is not the subject.
-        sql.push(" and subject_type = 'device' and subject_id = ").push_bind(subject_id(device).to_string());
+        sql.push(" and subject_type = 'device'");
+        push_subject(&mut sql, table, &subject_id(device).to_string());
     }
     if let Some(topic) = &query.topic {
         let (operator, operand) = topic_condition(topic);
         sql.push(" and metadata->>'topic' ").push(operator).push(" ").push_bind(operand);
     }
     if let Some(subject) = &query.subject {
-        sql.push(" and subject_id = ").push_bind(subject.clone());
+        push_subject(&mut sql, table, subject);
     }
     if let Some(correlation) = query.correlation {
         sql.push(" and correlation_id = ").push_bind(correlation);

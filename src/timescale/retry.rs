@@ -9,18 +9,23 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// Pauses, and one line in the log for each change of state.
+/// Pauses, and one line in the log for each reason of an outage, however often they take turns.
 pub struct Retry {
     failures: u32,
-    outage: Option<(Instant, String)>,
+    outage: Option<Outage>,
     words: &'static Words,
+}
+
+struct Outage {
+    since: Instant,
+    told: Vec<String>,
 }
 
 /// What is said.
 pub struct Words {
     /// When it begins.
     pub failed: &'static str,
-    /// When the reason has changed.
+    /// When there is another reason.
     pub still: &'static str,
     /// When it is over.
     pub works: &'static str,
@@ -40,14 +45,14 @@ impl Retry {
     pub fn failed(&mut self, reason: String) {
         self.failures += 1;
         match &mut self.outage {
-            Some((_, known)) if *known == reason => {}
-            Some((_, known)) => {
+            Some(Outage { told, .. }) if told.contains(&reason) || told.len() >= limits::TIMESCALE_TOLD_REASONS => {}
+            Some(Outage { told, .. }) => {
                 tracing::warn!(error = reason, "{}", self.words.still);
-                *known = reason;
+                told.push(reason);
             }
             None => {
                 tracing::warn!(error = reason, "{}", self.words.failed);
-                self.outage = Some((Instant::now(), reason));
+                self.outage = Some(Outage { since: Instant::now(), told: vec![reason] });
             }
         }
     }
@@ -55,7 +60,7 @@ impl Retry {
     /// Ends an outage; `lag` is what has to be caught up with, in whatever is counted.
     pub fn worked(&mut self, lag: u64) {
         self.failures = 0;
-        if let Some((since, _)) = self.outage.take() {
+        if let Some(Outage { since, .. }) = self.outage.take() {
             tracing::info!(outage = ?since.elapsed(), lag, "{}", self.words.works);
         }
     }
@@ -73,9 +78,24 @@ impl Retry {
 mod tests {
     use super::*;
 
+    const WORDS: Words = Words { failed: "", still: "", works: "" };
+
+    #[test]
+    fn reasons_that_take_turns_are_told_once_each_until_it_works_again() {
+        let mut retry = Retry::new(&WORDS);
+        let told = |retry: &Retry| retry.outage.as_ref().map_or(0, |outage| outage.told.len());
+        for round in 0..10 {
+            for reason in ["one", "other"] {
+                retry.failed(reason.to_owned());
+            }
+            assert_eq!((told(&retry), retry.failures), (2, 2 * (round + 1)));
+        }
+        retry.worked(0);
+        assert_eq!((told(&retry), retry.failures), (0, 0));
+    }
+
     #[test]
     fn pauses_grow_and_stay_within_bounds() {
-        const WORDS: Words = Words { failed: "", still: "", works: "" };
         let mut retry = Retry::new(&WORDS);
         for _ in 0..40 {
             let pause = retry.pause();

@@ -2,15 +2,15 @@
 
 use uuid::Uuid;
 
-use crate::types::{Sequence, SynapEvent};
+use super::layout::{Form, Layout, SubjectId};
+use crate::types::{Sequence, SynapEvent, write_json_string};
 
-/// Columns of a row, in the order of [`RowBatch::push`].
-pub const COLUMNS: &str = "id, timestamp, type, subject_id, subject_type, data, metadata, source, user_id";
-
-const COLUMN_COUNT: i16 = 9;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const JSONB_VERSION: u8 = 1;
+
+/// What the older table's `version` is for SynapEvent v1.
+const EVENT_VERSION: i32 = 1;
 
 /// Where a row has its id: behind the number of columns and the length of the first.
 const ID_OFFSET: usize = 2 + 4;
@@ -23,6 +23,7 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// Invariant: holds every publication after `after` and up to `through`, each once.
 #[derive(Debug, Default)]
 pub struct RowBatch {
+    layout: Layout,
     bytes: Vec<u8>,
     rows: Vec<(Sequence, usize)>,
     after: Sequence,
@@ -30,6 +31,11 @@ pub struct RowBatch {
 }
 
 impl RowBatch {
+    /// An empty one, for a table with these columns.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, ..Self::default() }
+    }
+
     /// Empties it; its records will be those after `after`.
     pub fn begin(&mut self, after: Sequence) {
         self.bytes.clear();
@@ -40,18 +46,29 @@ impl RowBatch {
     /// Adds an event's row.
     pub fn push(&mut self, event: &SynapEvent<'_>) {
         self.rows.push((event.sequence, self.bytes.len()));
-        let out = &mut self.bytes;
+        let (out, layout) = (&mut self.bytes, &self.layout);
         let mut buffer = Uuid::encode_buffer();
-        out.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
+        let (subject_type, is_named) = layout.subject_type(event.subject_type);
+        out.extend_from_slice(&(layout.form.columns().len() as i16).to_be_bytes());
         field(out, &[event.id.as_bytes()]);
         field(out, &[&(event.timestamp.get() - POSTGRES_EPOCH).to_be_bytes()]);
         field(out, &[event.event_type.as_bytes()]);
-        field(out, &[event.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes()]);
-        field(out, &[event.subject_type.as_bytes()]);
+        match layout.subject_id {
+            SubjectId::Text => field(out, &[event.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes()]),
+            SubjectId::Uuid => field(out, &[event.subject_id.as_bytes()]),
+        }
+        field(out, &[subject_type.as_bytes()]);
         field(out, &[&[JSONB_VERSION], event.data.as_bytes()]);
-        field(out, &[&[JSONB_VERSION], event.metadata.as_bytes()]);
+        if is_named {
+            field(out, &[&[JSONB_VERSION], &with_subject_type(&event.metadata, event.subject_type)]);
+        } else {
+            field(out, &[&[JSONB_VERSION], event.metadata.as_bytes()]);
+        }
         field(out, &[event.source.as_str().as_bytes()]);
         field(out, &[event.user_id.as_bytes()]);
+        if layout.form == Form::Aggregates {
+            field(out, &[&EVENT_VERSION.to_be_bytes()]);
+        }
     }
 
     /// Says that every record up to `through` is in it.
@@ -138,6 +155,15 @@ impl Part<'_> {
         let (start, end) = (self.batch.offset(self.start), self.batch.offset(self.end));
         [HEADER, self.batch.bytes.get(start..end).unwrap_or_default(), &TRAILER]
     }
+}
+
+/// Metadata, which is never an empty object, with the subject's type in it.
+fn with_subject_type(metadata: &str, subject_type: &str) -> Vec<u8> {
+    let mut out = b"{\"subjectType\":".to_vec();
+    write_json_string(subject_type, &mut out);
+    out.push(b',');
+    out.extend_from_slice(metadata.strip_prefix('{').unwrap_or(metadata).as_bytes());
+    out
 }
 
 /// A field of a row: its length, then its bytes. A field is shorter than 2 GiB because a

@@ -2,28 +2,43 @@
 //!
 //! Once they are made, a start only reads here: what makes them needs rights that the bridge's
 //! role should not keep (docs/database.md).
+//!
+//! Where events go is decided here: to the table that the configuration names, else to `events`,
+//! else to `events_timescale` of an older pod, else to an `events` that is made. `inspect` says
+//! what it is.
 
 use sqlx::{
     PgConnection, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 
-use super::error::WriteError;
-
-/// Columns that rows are written to.
-const REQUIRED: [&str; 9] =
-    ["id", "timestamp", "type", "subject_id", "subject_type", "data", "metadata", "source", "user_id"];
+use super::{error::WriteError, layout::Layout};
 
 /// The book of migrations, apart from any that the pod's own programs keep.
 const BOOK: &str = "mqtt.migrations";
 
-/// What the table `events` is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The pod's table, unless the configuration names another.
+pub const EVENTS: &str = "events";
+
+/// The table of an older pod.
+const OLDER: &str = "events_timescale";
+
+/// The migration that makes [`EVENTS`].
+const MAKES_EVENTS: i64 = 2;
+
+/// What the table of events is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsTable {
+    /// Its name, as SQL writes it.
+    pub name: String,
+    /// Its columns.
+    pub layout: Layout,
     /// How it stores its rows.
     pub kind: TableKind,
     /// How it tells that it has a row already.
     pub key: Key,
+    /// Whether policies decide which rows this role may write and see.
+    pub has_policies: bool,
 }
 
 /// How a table stores its rows.
@@ -48,112 +63,76 @@ pub enum Key {
     Missing,
 }
 
-/// Applies what is missing of the migrations.
-pub async fn migrate(connection: &mut PgConnection) -> Result<(), WriteError> {
+/// Finds the table that events go to, which may not exist yet.
+///
+/// # Errors
+/// When the configuration names one that does not exist, or the server fails.
+pub async fn resolve(connection: &mut PgConnection, configured: Option<&str>) -> Result<String, WriteError> {
+    if let Some(name) = configured {
+        return match name == EVENTS || is_there(connection, name).await? {
+            true => Ok(name.to_owned()),
+            false => Err(WriteError::NoTable(name.to_owned())),
+        };
+    }
+    let is_older = !is_there(connection, EVENTS).await? && is_there(connection, OLDER).await?;
+    Ok(if is_older { OLDER } else { EVENTS }.to_owned())
+}
+
+async fn is_there(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select to_regclass($1) is not null").bind(name).fetch_one(connection).await
+}
+
+/// Migrations that a database whose events go to `table` needs.
+fn migrator(table: &str) -> Migrator {
     let migration = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    let mut migrator = Migrator::with_migrations(vec![
+    let mut migrations = vec![
         migration(1, "bookkeeping", include_str!("../../migrations/0001_bookkeeping.sql")),
-        migration(2, "events", include_str!("../../migrations/0002_events.sql")),
+        migration(MAKES_EVENTS, "events", include_str!("../../migrations/0002_events.sql")),
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
+        migration(4, "policies", include_str!("../../migrations/0004_policies.sql")),
         migration(5, "arrivals", include_str!("../../migrations/0005_arrivals.sql")),
-    ]);
+    ];
+    migrations.retain(|migration| migration.version != MAKES_EVENTS || table == EVENTS);
+    let mut migrator = Migrator::with_migrations(migrations);
     migrator.dangerous_set_table_name(BOOK);
     // A newer version may have been here before; its migrations are none of our business.
     migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Applies what is missing of the migrations.
+pub async fn migrate(connection: &mut PgConnection, table: &str) -> Result<(), WriteError> {
+    let mut migrator = migrator(table);
     // "If not exists" asks for the right to create even where nothing is left to create.
     if !exists(connection, "to_regnamespace('mqtt')").await? {
         migrator.create_schema("mqtt");
-    } else if all_applied(connection, &migrator).await? {
+    } else if missing(connection, &migrator).await?.is_empty() {
         return Ok(());
     }
     // `run` is generic in a way that makes the future of every caller lose `Send`.
     Ok(migrator.run_direct(None, connection, false).await?)
 }
 
-async fn all_applied(connection: &mut PgConnection, migrator: &Migrator) -> Result<bool, sqlx::Error> {
-    if !exists(connection, "to_regclass('mqtt.migrations')").await? {
-        return Ok(false);
-    }
-    let applied: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("select version, checksum from mqtt.migrations where success").fetch_all(connection).await?;
-    let is_applied = |migration: &Migration| {
-        applied.iter().any(|(version, checksum)| *version == migration.version && *checksum == *migration.checksum)
+/// Versions and names of the migrations that are not applied yet.
+pub async fn pending(connection: &mut PgConnection, table: &str) -> Result<Vec<(i64, String)>, WriteError> {
+    Ok(missing(connection, &migrator(table)).await?)
+}
+
+async fn missing(connection: &mut PgConnection, migrator: &Migrator) -> Result<Vec<(i64, String)>, sqlx::Error> {
+    let applied: Vec<(i64, Vec<u8>)> = if exists(connection, "to_regclass('mqtt.migrations')").await? {
+        sqlx::query_as("select version, checksum from mqtt.migrations where success").fetch_all(connection).await?
+    } else {
+        Vec::new()
     };
-    Ok(migrator.iter().all(is_applied))
+    let is_missing = |migration: &&Migration| {
+        !applied.iter().any(|(version, checksum)| *version == migration.version && *checksum == *migration.checksum)
+    };
+    let named = |migration: &Migration| (migration.version, migration.description.to_string());
+    Ok(migrator.iter().filter(is_missing).map(named).collect())
 }
 
 async fn exists(connection: &mut PgConnection, name: &'static str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select {name} is not null"))).fetch_one(connection).await
-}
-
-/// Looks at the table `events`.
-pub async fn inspect(connection: &mut PgConnection) -> Result<EventsTable, WriteError> {
-    let missing: Vec<String> = sqlx::query_scalar(
-        "select name from unnest($1::text[]) as name where not exists (select from pg_attribute
-         where attrelid = to_regclass('events') and attname = name and not attisdropped)",
-    )
-    .bind(&REQUIRED[..])
-    .fetch_all(&mut *connection)
-    .await?;
-    if !missing.is_empty() {
-        return Err(WriteError::Columns(missing.join(", ")));
-    }
-    Ok(EventsTable { kind: kind(connection).await?, key: key(connection).await? })
-}
-
-async fn kind(connection: &mut PgConnection) -> Result<TableKind, sqlx::Error> {
-    if !exists(connection, "to_regclass('timescaledb_information.hypertables')").await? {
-        return Ok(TableKind::WithoutTimescale);
-    }
-    // By names: this role need not be allowed to look into every schema that has a hypertable.
-    let hypertable: bool = sqlx::query_scalar(
-        "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         join timescaledb_information.hypertables h
-         on h.hypertable_schema = n.nspname and h.hypertable_name = c.relname where c.oid = to_regclass('events'))",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(if hypertable { TableKind::Hypertable } else { TableKind::Plain })
-}
-
-async fn key(connection: &mut PgConnection) -> Result<Key, sqlx::Error> {
-    let keys: Vec<Vec<String>> = sqlx::query_scalar(
-        "select array(select attname::text from pg_attribute where attrelid = indrelid
-             and attnum = any((indkey::int2[])[0:indnkeyatts - 1]) order by attname)
-         from pg_index where indrelid = to_regclass('events') and indisunique and indisvalid and indimmediate
-         and indpred is null and indexprs is null",
-    )
-    .fetch_all(connection)
-    .await?;
-    let has = |columns: &[&str]| keys.iter().any(|key| key == columns);
-    Ok(match () {
-        () if has(&["id"]) => Key::Id,
-        () if has(&["id", "timestamp"]) => Key::IdAndTime,
-        () => Key::Missing,
-    })
-}
-
-impl EventsTable {
-    /// Tells the operator what was found.
-    pub fn report(self) {
-        match self.kind {
-            TableKind::Hypertable => tracing::info!("events go to the hypertable `events`"),
-            TableKind::Plain => tracing::info!(
-                "events go to the plain table `events` that was there already; create_hypertable would make it \
-                 a hypertable once its key contains `timestamp`"
-            ),
-            TableKind::WithoutTimescale => tracing::warn!(
-                "events go to a plain table: this database does not have the extension timescaledb; queries and \
-                 retention over long times will suffer"
-            ),
-        }
-        if self.key == Key::Missing {
-            tracing::warn!(
-                "the table `events` has no unique key of `id`, or of `id` and `timestamp`: events that were stored \
-                 before are looked for row by row when the writer has to go back"
-            );
-        }
-    }
 }

@@ -16,8 +16,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::{
     error::{WriteError, is_about_a_row, is_too_much, within},
-    rows::{COLUMNS, Part, RowBatch},
-    schema::Key,
+    rows::{Part, RowBatch},
+    schema::{EventsTable, Key},
     statistics::Stored,
 };
 use crate::{
@@ -29,9 +29,9 @@ use crate::{
 /// Bytes handed to the connection at once: it copies them, and the server may begin.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A constraint that is checked at commit would refuse a row when it is too late to tell which.
-const BEGIN_WITH_CARE: &str =
-    "set constraints all immediate; create temporary table incoming_events (like events) on commit drop";
+/// Where rows go before they are told from those that the table has. It lasts as long as the session:
+/// one for each transaction would wear out the catalogue where every row takes this way.
+const INCOMING: &str = "incoming_events";
 
 /// Where dead letters come from: the journal has the publication, the mapper the event.
 pub struct Origin {
@@ -39,11 +39,11 @@ pub struct Origin {
     pub mapper: Arc<dyn EventMapper>,
 }
 
-/// What the table may have already.
-#[derive(Clone, Copy, Debug)]
+/// The table, and what it may have already.
+#[derive(Clone, Debug)]
 pub struct Known {
-    /// Tells that a row is there.
-    pub key: Key,
+    /// Where rows go.
+    pub table: EventsTable,
     /// Events up to here may have been stored before.
     pub through: Sequence,
 }
@@ -52,7 +52,7 @@ pub struct Known {
 pub async fn store(
     connection: &mut PgConnection,
     origin: &Origin,
-    known: Known,
+    known: &Known,
     batch: &RowBatch,
 ) -> Result<Stored, WriteError> {
     let mut stored = Stored::default();
@@ -75,26 +75,32 @@ pub async fn store(
 async fn store_part(
     connection: &mut PgConnection,
     origin: &Origin,
-    known: Known,
+    known: &Known,
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
-    if part.after() < known.through {
-        return store_with_care(connection, origin, known.key, part).await;
+    // COPY does not go together with row-level security.
+    if part.after() < known.through || known.table.has_policies {
+        return store_with_care(connection, origin, &known.table, part).await;
     }
-    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, part)).await {
+    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, &known.table, part)).await {
         Err(WriteError::Store(error)) if is_about_a_row(&error) => {
             tracing::debug!(%error, rows = part.len(), "storing with care");
-            store_with_care(connection, origin, known.key, part).await
+            store_with_care(connection, origin, &known.table, part).await
         }
         outcome => outcome,
     }
 }
 
-async fn store_bare(connection: &mut PgConnection, origin: &Origin, part: Part<'_>) -> Result<Stored, WriteError> {
+async fn store_bare(
+    connection: &mut PgConnection,
+    origin: &Origin,
+    table: &EventsTable,
+    part: Part<'_>,
+) -> Result<Stored, WriteError> {
     let mut transaction = begin(connection, origin, part).await?;
     let mut stored = Stored::default();
     if part.len() > 0 {
-        stored.rows = copy(&mut transaction, "events", part.copy_data()).await?;
+        stored.rows = copy(&mut transaction, table, &table.name, part).await?;
     }
     transaction.commit().await?;
     Ok(stored)
@@ -120,9 +126,15 @@ async fn begin<'c>(
     }
 }
 
-async fn copy(connection: &mut PgConnection, table: &str, data: [&[u8]; 3]) -> Result<u64, sqlx::Error> {
-    let mut copy = connection.copy_in_raw(&format!("copy {table} ({COLUMNS}) from stdin (format binary)")).await?;
-    for piece in data {
+async fn copy(
+    connection: &mut PgConnection,
+    table: &EventsTable,
+    into: &str,
+    part: Part<'_>,
+) -> Result<u64, sqlx::Error> {
+    let columns = table.layout.column_list();
+    let mut copy = connection.copy_in_raw(&format!("copy {into} ({columns}) from stdin (format binary)")).await?;
+    for piece in part.copy_data() {
         for chunk in piece.chunks(CHUNK_BYTES) {
             copy.send(chunk).await?;
         }
@@ -133,17 +145,24 @@ async fn copy(connection: &mut PgConnection, table: &str, data: [&[u8]; 3]) -> R
 async fn store_with_care(
     connection: &mut PgConnection,
     origin: &Origin,
-    key: Key,
+    table: &EventsTable,
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
     // The whole takes as long as it needs, a silent server is found out by each step.
     const STEP: std::time::Duration = limits::TIMESCALE_TIMEOUT;
     let mut transaction = within(STEP, begin(connection, origin, part)).await?;
-    within(STEP, async { Ok(sqlx::raw_sql(BEGIN_WITH_CARE).execute(&mut *transaction).await?) }).await?;
-    let mut stored = Stored::default();
+    // A constraint that is checked at commit would refuse a row when it is too late to tell which.
+    let begin_with_care = AssertSqlSafe(format!(
+        "set constraints all immediate;
+         create temporary table if not exists {INCOMING} (like {}) on commit delete rows",
+        table.name
+    ));
+    within(STEP, async { Ok(sqlx::raw_sql(begin_with_care).execute(&mut *transaction).await?) }).await?;
+    let (mut stored, mut is_first) = (Stored::default(), true);
     let mut pieces = vec![part];
     while let Some(piece) = pieces.pop() {
-        let result = within(STEP, async { Ok(insert_new(&mut transaction, key, piece).await) }).await?;
+        let result = within(STEP, async { Ok(insert_new(&mut transaction, table, piece, is_first).await) }).await?;
+        is_first = false;
         match (result, piece.halves()) {
             (Ok(rows), _) => {
                 stored.rows += rows;
@@ -165,19 +184,29 @@ async fn store_with_care(
 
 /// Stores the rows that the table does not have, or leaves the transaction as it was. Returns
 /// how many there were.
-async fn insert_new(transaction: &mut PgTransaction<'_>, key: Key, piece: Part<'_>) -> Result<u64, sqlx::Error> {
+async fn insert_new(
+    transaction: &mut PgTransaction<'_>,
+    table: &EventsTable,
+    piece: Part<'_>,
+    is_first: bool,
+) -> Result<u64, sqlx::Error> {
     // Without the columns of the key, a conflict with any other unique key would lose the row.
-    let unless_known = match key {
-        Key::Id => "on conflict (id) do nothing",
-        Key::IdAndTime => "on conflict (id, timestamp) do nothing",
-        Key::Missing => "where not exists (select from events where events.id = incoming_events.id)",
+    let unless_known = match table.key {
+        Key::Id => "on conflict (id) do nothing".to_owned(),
+        Key::IdAndTime => "on conflict (id, timestamp) do nothing".to_owned(),
+        Key::Missing => {
+            format!("where not exists (select from {0} as known where known.id = {INCOMING}.id)", table.name)
+        }
     };
-    let insert = format!("insert into events ({COLUMNS}) select {COLUMNS} from incoming_events {unless_known}");
+    let (name, columns) = (&table.name, table.layout.column_list());
+    let insert = format!("insert into {name} ({columns}) select {columns} from {INCOMING} {unless_known}");
     let mut savepoint = transaction.begin().await?;
     let result = async {
-        copy(&mut savepoint, "incoming_events", piece.copy_data()).await?;
+        if !is_first {
+            sqlx::raw_sql(AssertSqlSafe(format!("truncate {INCOMING}"))).execute(&mut *savepoint).await?;
+        }
+        copy(&mut savepoint, table, INCOMING, piece).await?;
         let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *savepoint).await?.rows_affected();
-        sqlx::raw_sql("truncate incoming_events").execute(&mut *savepoint).await?;
         Ok(inserted)
     }
     .await;

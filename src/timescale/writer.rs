@@ -1,22 +1,23 @@
 //! The writer's life: connect, prepare, resume, store; and again whenever that ends.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{WriteError, within},
     feed::{Batches, Feed},
+    inspect::inspect,
     progress::Progress,
     resume::resume,
     retry::{Retry, Words},
     rows::RowBatch,
-    schema,
+    schema::{self, EventsTable},
+    settings::Settings,
     statistics::Statistics,
     store::{self, Known, Origin},
-    transport,
 };
 use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
@@ -31,29 +32,6 @@ const OUTAGE: Words = Words {
     works: "events go to the database again",
 };
 
-/// Where events go.
-#[derive(Clone)]
-pub struct Settings {
-    /// The database. Not printable: it holds a password.
-    pub database: PgConnectOptions,
-    /// Memory for encoded rows, in bytes.
-    pub memory: usize,
-    /// How long the writer may go on after it was told to stop, to write what is durable.
-    pub grace: Duration,
-}
-
-impl Settings {
-    /// Settings for a `postgres://` URL, with memory as the writer's share of the budget.
-    ///
-    /// # Errors
-    /// When it is no such URL.
-    pub fn new(url: &str, memory: u64, grace: Duration) -> Result<Self, sqlx::Error> {
-        let database = PgConnectOptions::from_str(url)?.application_name("synap-mqtt").disable_statement_logging();
-        let memory = limits::scaled(memory, limits::share::TIMESCALE_BATCH);
-        Ok(Self { database, memory: usize::try_from(memory).unwrap_or(usize::MAX), grace })
-    }
-}
-
 /// Writes every durable publication of a journal to the table `events`, once.
 pub struct Writer {
     settings: Settings,
@@ -61,7 +39,8 @@ pub struct Writer {
     /// Holds the journal's retention: what the database does not have is kept.
     cursor: Cursor,
     statistics: Arc<Statistics>,
-    table_reported: bool,
+    /// The table as it was last reported.
+    table: Option<EventsTable>,
 }
 
 impl Writer {
@@ -71,7 +50,7 @@ impl Writer {
     pub fn new(settings: Settings, journal: Journal, mapper: Arc<dyn EventMapper>) -> Self {
         let cursor = journal.register_cursor("timescale", Sequence::ZERO);
         let origin = Origin { journal, mapper };
-        Self { settings, origin, cursor, statistics: Arc::default(), table_reported: false }
+        Self { settings, origin, cursor, statistics: Arc::default(), table: None }
     }
 
     /// Counters, for metrics and health.
@@ -116,7 +95,7 @@ impl Writer {
 
     /// One session with the database, until it fails or `stop` is cancelled and all is stored.
     async fn write(&mut self, stop: &CancellationToken, retry: &mut Retry) -> Result<(), WriteError> {
-        let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.connect()).await?;
+        let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.settings.connect()).await?;
         let prepared = within(limits::TIMESCALE_TIMEOUT, self.prepare(&mut connection)).await;
         let Prepared { position, known } = prepared.map_err(WriteError::preparing)?;
         self.cursor.set(position);
@@ -129,10 +108,11 @@ impl Writer {
             reader: self.origin.journal.reader(position, Watermark::Durable),
             mapper: Arc::clone(&self.origin.mapper),
             statistics: Arc::clone(&self.statistics),
+            layout: known.table.layout.clone(),
             batch_bytes: self.settings.memory / 2,
         };
         let (mut batches, task) = feed.start(stop.clone());
-        self.store_all(&mut connection, &mut batches, known, retry).await?;
+        self.store_all(&mut connection, &mut batches, &known, retry).await?;
         let ended = task.await.unwrap_or(Err(ReadError::Cancelled));
         connection.close().await?;
         Ok(ended?)
@@ -142,11 +122,11 @@ impl Writer {
         &self,
         connection: &mut PgConnection,
         batches: &mut Batches,
-        known: Known,
+        known: &Known,
         retry: &mut Retry,
     ) -> Result<(), WriteError> {
         let (mut progress, mut known_told) = (Progress::default(), false);
-        batches.give_back(RowBatch::default());
+        batches.give_back(RowBatch::new(known.table.layout.clone()));
         loop {
             let batch = match timeout(limits::TIMESCALE_PING_INTERVAL, batches.next()).await {
                 Ok(Some(batch)) => batch,
@@ -182,22 +162,14 @@ impl Writer {
         self.statistics.lag(self.origin.journal.watermark(Watermark::Durable))
     }
 
-    async fn connect(&self) -> Result<PgConnection, WriteError> {
-        let database = &self.settings.database;
-        let refused = |error| WriteError::connecting(database.get_host(), error);
-        let mut connection = transport::connect(database).await.map_err(refused)?;
-        // A bridge that vanished must not hold the cursor's lock; and notices are not news.
-        let settings = "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'";
-        sqlx::raw_sql(settings).execute(&mut connection).await.map_err(WriteError::Connect)?;
-        Ok(connection)
-    }
-
     /// Makes and looks at the tables, then asks the database how far it is.
     async fn prepare(&mut self, connection: &mut PgConnection) -> Result<Prepared, WriteError> {
-        schema::migrate(connection).await?;
-        let table = schema::inspect(connection).await?;
-        if !std::mem::replace(&mut self.table_reported, true) {
+        let name = schema::resolve(connection, self.settings.table.as_deref()).await?;
+        schema::migrate(connection, &name).await?;
+        let table = inspect(connection, &name).await?;
+        if self.table.as_ref() != Some(&table) {
             table.report();
+            self.table = Some(table.clone());
         }
         let resumed = resume(connection, &self.origin, table.key).await?;
         if resumed.position < self.statistics.cursor() {
@@ -205,7 +177,7 @@ impl Writer {
                 "the database has gone back, to an older copy or to a server that had not yet followed: \
                  writing again what the journal holds");
         }
-        Ok(Prepared { position: resumed.position, known: Known { key: table.key, through: resumed.known_through } })
+        Ok(Prepared { position: resumed.position, known: Known { table, through: resumed.known_through } })
     }
 }
 

@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("outbound", &["journal"]),
     ("http", &["stream", "timescale", "auth", "websocket"]),
     ("app", &EVERYONE),
-    ("cli", &["app", "auth", "config", "certs"]),
+    ("cli", &["app", "auth", "config", "certs", "timescale"]),
     ("main", &["app", "cli", "config", "telemetry"]),
 ];
 

@@ -21,6 +21,7 @@ mod proxy_protocol;
 mod qos;
 mod reload;
 mod resumption;
+mod retention;
 mod sea_surface;
 mod sessions;
 mod shared;

@@ -4,10 +4,17 @@
 
 #![cfg(test)]
 
+mod convert;
 mod import;
 mod import_resume;
 mod import_support;
+mod keep;
+mod licence;
+mod licensed;
+mod older;
+mod passwords;
 mod plain;
+mod policies;
 mod query;
 mod resume;
 mod roles;

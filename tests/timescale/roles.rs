@@ -9,23 +9,23 @@ use super::{
 
 /// Statements that the documentation gives, for a role and a database of the test: the block
 /// that begins with `first`.
-fn documented(first: &str, role: &str, database: &TestDatabase) -> String {
+pub fn documented(first: &str, role: &str, database: &TestDatabase) -> String {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/database.md")).unwrap();
     let block = text.split("\n\n").find(|block| block.trim_start().starts_with(first)).expect("it is documented");
     block.replace("bridge;", &format!("{role};")).replace("database pod", &format!("database {}", database.name))
 }
 
-async fn run(pool: &PgPool, sql: impl Into<String>) {
+pub async fn run(pool: &PgPool, sql: impl Into<String>) {
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(pool).await.unwrap();
 }
 
-async fn make_role(database: &TestDatabase) -> String {
+pub async fn make_role(database: &TestDatabase) -> String {
     let role = fresh_name("role");
     database.on_server(format!("create role {role} login")).await;
     role
 }
 
-async fn drop_all(database: TestDatabase, pool: PgPool, role: &str) {
+pub async fn drop_all(database: TestDatabase, pool: PgPool, role: &str) {
     run(&pool, format!("reassign owned by {role} to current_user; drop owned by {role}; drop role {role}")).await;
     pool.close().await;
     database.drop().await;

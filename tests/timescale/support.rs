@@ -96,6 +96,7 @@ impl TestDatabase {
     /// Settings with another way to the same server.
     pub fn settings_of(&self, server: PgConnectOptions) -> Settings {
         let mut settings = Settings::new("postgres://unused", limits::MEMORY, Duration::from_secs(30)).unwrap();
+        settings.user_id = "owner".into();
         settings.database = server.database(&self.name).application_name("synap-mqtt").disable_statement_logging();
         settings
     }

@@ -9,6 +9,9 @@ use crate::journal::{AppendError, ReadError};
 /// Why importing stopped. All of them are retried; the events wait in `mqtt.arrivals`.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// There is nothing to take over, and will not be before a restart.
+    #[error("there is no table `events`, whose other writers' rows could join the stream")]
+    NoTable,
     /// The table cannot be watched.
     #[error(
         "the table events has no trigger mqtt_arrivals, and it cannot be made ({0}); its owner runs `select \

@@ -20,14 +20,14 @@ mod statistics;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
+use self::error::ImportError;
 pub use self::statistics::ImportStatistics;
 use super::{
     retry::{Retry, Words},
+    settings::Settings,
     statistics::Statistics,
-    writer::Settings,
 };
 use crate::journal::Journal;
 
@@ -42,7 +42,7 @@ const OUTAGE: Words = Words {
 
 /// Takes the events of other writers into a journal.
 pub struct Importer {
-    database: PgConnectOptions,
+    settings: Settings,
     journal: Journal,
     statistics: Arc<ImportStatistics>,
     writer: Arc<Statistics>,
@@ -53,8 +53,7 @@ impl Importer {
     /// prepared the tables.
     #[must_use]
     pub fn new(settings: &Settings, journal: Journal, writer: Arc<Statistics>) -> Self {
-        let database = database(settings);
-        Self { database, journal, statistics: Arc::default(), writer }
+        Self { settings: named(settings.clone()), journal, statistics: Arc::default(), writer }
     }
 
     /// Counters, for metrics and health.
@@ -73,6 +72,12 @@ impl Importer {
         loop {
             connected(&self.writer).await;
             let Err(error) = self.import(&mut retry).await;
+            if matches!(error, ImportError::NoTable) {
+                // An older pod, or one whose configuration names another table.
+                self.statistics.record_standby();
+                tracing::info!("{error}");
+                return std::future::pending().await;
+            }
             self.statistics.record_failure(error.to_string());
             retry.failed(error.to_string());
             tokio::time::sleep(retry.pause()).await;
@@ -85,7 +90,7 @@ impl Importer {
 pub async fn report_unwanted(settings: Settings, writer: Arc<Statistics>, stop: CancellationToken) {
     let report = async {
         connected(&writer).await;
-        if session::is_watched(&database(&settings)).await {
+        if session::is_watched(&named(settings)).await {
             tracing::warn!(
                 "`[timescale] import` is false, and the database still notes rows of other writers for it, which fills \
                  mqtt.arrivals; unless another bridge imports them, `select mqtt.unwatch_events()` ends that"
@@ -96,8 +101,10 @@ pub async fn report_unwanted(settings: Settings, writer: Arc<Statistics>, stop: 
     stop.cancelled().await;
 }
 
-fn database(settings: &Settings) -> PgConnectOptions {
-    settings.database.clone().application_name("synap-mqtt import")
+/// Under a name of its own, for whoever looks at sessions.
+fn named(mut settings: Settings) -> Settings {
+    settings.database = settings.database.application_name("synap-mqtt import");
+    settings
 }
 
 async fn connected(writer: &Statistics) {

@@ -3,8 +3,8 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection, Executor,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    Connection,
+    postgres::{PgListener, PgPoolOptions},
 };
 use tokio::time::{sleep, timeout};
 
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     journal::{Batch, Outcome, Watermark},
     limits,
-    timescale::retry::Retry,
+    timescale::{error::WriteError, retry::Retry, settings::Settings},
     types::{Sequence, Signal},
 };
 
@@ -26,22 +26,28 @@ use crate::{
 const CHANNEL: &str = "mqtt_arrivals";
 
 /// A bridge that vanished must not keep others from importing for long.
-const SESSION_SETTINGS: &str = "set client_min_messages = warning; set tcp_keepalives_idle = 15;
-    set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3";
+const SESSION_SETTINGS: [(&str, &str); 4] = [
+    ("client_min_messages", "warning"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
 
 /// Two bridges that take turns at one queue would each have half of the events.
 const LOCK: &str = "select pg_try_advisory_lock(hashtextextended('mqtt.arrivals', 0))";
+
+const HAS_EVENTS: &str = "select to_regclass('events') is not null";
 
 const IS_WATCHED: &str =
     "select exists (select from pg_trigger where tgrelid = to_regclass('events') and tgname = 'mqtt_arrivals')";
 
 /// Whether the table has the trigger, as far as that can be found out.
-pub async fn is_watched(database: &PgConnectOptions) -> bool {
+pub async fn is_watched(settings: &Settings) -> bool {
     let look = async {
-        let mut connection = database.connect().await?;
+        let mut connection = settings.connect().await?;
         let watched = sqlx::query_scalar(IS_WATCHED).fetch_one(&mut connection).await?;
         connection.close().await?;
-        Ok::<_, sqlx::Error>(watched)
+        Ok::<_, WriteError>(watched)
     };
     timeout(limits::TIMESCALE_CONNECT_TIMEOUT, look).await.is_ok_and(|watched| watched.unwrap_or_default())
 }
@@ -49,7 +55,7 @@ pub async fn is_watched(database: &PgConnectOptions) -> bool {
 impl Importer {
     /// Imports in one session with the database, until it fails.
     pub(super) async fn import(&self, retry: &mut Retry) -> Result<Infallible, ImportError> {
-        let mut session = within(limits::TIMESCALE_CONNECT_TIMEOUT, connect(&self.database)).await?;
+        let mut session = within(limits::TIMESCALE_CONNECT_TIMEOUT, connect(&self.settings)).await?;
         watch(&mut session).await?;
         self.take_turn(&mut session).await?;
         // First listen, then look: what comes between is signalled.
@@ -122,14 +128,19 @@ impl Importer {
     }
 }
 
-async fn connect(database: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
+async fn connect(settings: &Settings) -> Result<PgListener, sqlx::Error> {
+    let options = settings.options().map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let settings = settings.clone();
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(limits::TIMESCALE_CONNECT_TIMEOUT)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION_SETTINGS).await.map(drop) }))
-        .connect_lazy_with(database.clone());
+        .after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move { settings.prepare(connection, &SESSION_SETTINGS).await })
+        })
+        .connect_lazy_with(options);
     let mut session = PgListener::connect_with(&pool).await?;
     // A session that is not this one does not have its lock.
     session.eager_reconnect(false);
@@ -139,6 +150,10 @@ async fn connect(database: &PgConnectOptions) -> Result<PgListener, sqlx::Error>
 
 /// Makes the trigger where it is missing.
 async fn watch(session: &mut PgListener) -> Result<(), ImportError> {
+    let there = sqlx::query_scalar::<_, bool>(HAS_EVENTS).fetch_one(&mut *session);
+    if !within(limits::TIMESCALE_CONNECT_TIMEOUT, there).await? {
+        return Err(ImportError::NoTable);
+    }
     let watched = sqlx::query_scalar::<_, bool>(IS_WATCHED).fetch_one(&mut *session);
     if within(limits::TIMESCALE_CONNECT_TIMEOUT, watched).await? {
         return Ok(());

@@ -1,0 +1,209 @@
+//! Keeps what should be kept: old events go, or are compressed, as the configuration says.
+//!
+//! | the table | `retention` | `compress_after` |
+//! | --- | --- | --- |
+//! | a hypertable, community licence | a retention policy | a compression policy |
+//! | a hypertable, Apache licence | `drop_chunks`, from here | not possible, and said so |
+//! | a plain table | DELETE in batches, from here | not possible, and said so |
+//!
+//! One task, [`Keeper::run`], with a session of its own for as long as a run takes: at the start, and
+//! then about every hour. Of several bridges one runs at a time, by an advisory lock of the
+//! session. Policies are looked at as often, so that the configuration stays the truth. A failure
+//! is told once for each reason and tried again; nothing else waits for it.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::{WriteError, within},
+    expire,
+    inspect::inspect,
+    licence::TimescaleDb,
+    pause::jittered,
+    policies,
+    schema::{EventsTable, TableKind, pending, resolve},
+    settings::Settings,
+};
+use crate::limits;
+
+/// Key of the advisory lock: "synapmqt" in ASCII.
+const LOCK: i64 = i64::from_be_bytes(*b"synapmqt");
+
+/// How long events are kept, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Age at which events go; none: never.
+    pub retention: Option<Duration>,
+    /// Age at which they are compressed; none: never.
+    pub compress_after: Option<Duration>,
+}
+
+impl Keep {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub const fn is_nothing(self) -> bool {
+        self.retention.is_none() && self.compress_after.is_none()
+    }
+}
+
+/// What falls short of the configuration; none where all is kept as it says.
+#[derive(Clone, Debug, Default)]
+pub struct Shortfall(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    has_run: bool,
+    shortfall: Option<String>,
+}
+
+impl Shortfall {
+    /// Whether it is known yet, and if so, what falls short.
+    #[must_use]
+    pub fn known(&self) -> Option<Option<String>> {
+        let state = self.0.lock();
+        state.has_run.then(|| state.shortfall.clone())
+    }
+
+    /// True when it is news.
+    fn set(&self, shortfall: Option<String>) -> bool {
+        let mut state = self.0.lock();
+        let is_news = state.shortfall != shortfall;
+        *state = State { has_run: true, shortfall };
+        is_news
+    }
+}
+
+/// The task.
+pub struct Keeper {
+    settings: Settings,
+    shortfall: Shortfall,
+}
+
+impl Keeper {
+    /// A keeper of the writer's table.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, shortfall: Shortfall::default() }
+    }
+
+    /// What falls short, for health.
+    #[must_use]
+    pub fn shortfall(&self) -> Shortfall {
+        self.shortfall.clone()
+    }
+
+    /// Works until `stop` is cancelled. Dropping the future loses nothing.
+    pub async fn run(self, stop: CancellationToken) {
+        let (mut failures, mut told) = (0_u32, Vec::new());
+        loop {
+            let Some(outcome) = stop.run_until_cancelled(self.once()).await else { return };
+            let pause = match outcome {
+                Ok(()) => {
+                    failures = 0;
+                    told.clear();
+                    limits::KEEP_INTERVAL
+                }
+                Err(error) => {
+                    self.failed(&error, &mut told);
+                    failures += 1;
+                    let doubled = limits::KEEP_RETRY * 2_u32.saturating_pow(failures.min(16) - 1);
+                    doubled.min(limits::KEEP_INTERVAL)
+                }
+            };
+            if stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<(), WriteError> {
+        let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.settings.connect()).await?;
+        let kept = within(limits::KEEP_TIMEOUT, keep(&mut connection, &self.settings)).await?;
+        connection.close().await?;
+        let Some(shortfalls) = kept else { return Ok(()) };
+        let shortfall = (!shortfalls.is_empty()).then(|| shortfalls.join("; "));
+        if self.shortfall.set(shortfall.clone())
+            && let Some(shortfall) = shortfall
+        {
+            tracing::warn!("{shortfall}");
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &WriteError, told: &mut Vec<String>) {
+        let reason = error.to_string();
+        // Without a session, or before the tables are made, the writer says what is the matter.
+        if !matches!(error, WriteError::Store(_) | WriteError::Timeout(_)) {
+            tracing::debug!(error = reason, "events are not looked after yet");
+            return;
+        }
+        self.shortfall.set(Some(format!("events are not kept as the configuration says: {reason}")));
+        if !told.contains(&reason) && told.len() < limits::TIMESCALE_TOLD_REASONS {
+            tracing::warn!(error = reason, "events are not kept as the configuration says");
+            told.push(reason);
+        }
+    }
+}
+
+/// One run; gives back what falls short, or nothing where another bridge is at it.
+pub(super) async fn keep(
+    connection: &mut PgConnection,
+    settings: &Settings,
+) -> Result<Option<Vec<String>>, WriteError> {
+    let is_ours: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *connection).await?;
+    if !is_ours {
+        tracing::debug!("another bridge looks after the events");
+        return Ok(None);
+    }
+    let kept = keep_alone(connection, settings).await;
+    // It would end with the session; a caller may go on with it.
+    let unlocked = sqlx::query("select pg_advisory_unlock($1)").bind(LOCK).execute(connection).await;
+    let kept = kept?;
+    unlocked?;
+    Ok(Some(kept))
+}
+
+async fn keep_alone(connection: &mut PgConnection, settings: &Settings) -> Result<Vec<String>, WriteError> {
+    let name = resolve(connection, settings.table.as_deref()).await?;
+    if !pending(connection, &name).await?.is_empty() {
+        return Err(WriteError::Unprepared);
+    }
+    let table = inspect(connection, &name).await?;
+    let lock_timeout = ("lock_timeout", &*format!("{}ms", limits::KEEP_LOCK_TIMEOUT.as_millis()));
+    settings.prepare(connection, &[lock_timeout]).await?;
+    let extension = match table.kind {
+        TableKind::Hypertable => TimescaleDb::detect(connection).await?,
+        TableKind::Plain | TableKind::WithoutTimescale => None,
+    };
+    match extension {
+        Some(TimescaleDb { licence, schema }) if licence.is_community() => {
+            policies::reconcile(connection, &table, &schema, settings.keep).await?;
+            Ok(Vec::new())
+        }
+        Some(TimescaleDb { schema, .. }) => {
+            if let Some(age) = settings.keep.retention {
+                expire::drop_chunks(connection, &table, &schema, age).await?;
+            }
+            Ok(uncompressed(
+                settings.keep,
+                &table,
+                "TimescaleDB here is the Apache-licensed edition, which has no compression",
+            ))
+        }
+        None => {
+            if let Some(age) = settings.keep.retention {
+                expire::delete(connection, &table, age).await?;
+            }
+            Ok(uncompressed(settings.keep, &table, "it is a plain table"))
+        }
+    }
+}
+
+fn uncompressed(keep: Keep, table: &EventsTable, reason: &str) -> Vec<String> {
+    let shortfall = || format!("`timescale.compress_after` has no effect on `{}`: {reason}", table.name);
+    keep.compress_after.map(|_| shortfall()).into_iter().collect()
+}

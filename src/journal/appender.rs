@@ -133,7 +133,7 @@ impl Shared {
     }
 
     /// As [`Shared::append`], but hands the builder back where it would have to wait.
-    fn try_append(
+    pub fn try_append(
         &self,
         builder: BatchBuilder,
         signal: Option<&Arc<Signal>>,

@@ -10,7 +10,7 @@ use super::{
     window::{Receipt, Resend, packet_id},
 };
 use crate::{
-    journal::{ReadError, Record, Step},
+    journal::{ReadError, Record, Step, Watermark},
     types::{Micros, Publication, Qos, Sequence},
 };
 
@@ -26,16 +26,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         self.forget_given_away();
-        while !self.is_backed_up() {
-            let window = &mut self.owned.state.window;
-            if let Some(resend) = window.next_resend(self.agreement.receive_maximum) {
-                self.resend(resend).await?;
-                continue;
-            }
-            let room = window.has_room(self.agreement.receive_maximum);
-            let Some(delivery) = self.take(room) else { break };
-            self.load(&delivery).await?;
-            self.send(delivery, None);
+        while let Some((delivery, again)) = self.deliver_from_memory() {
+            // Boxed, so that clients who keep up do not hold the space.
+            Box::pin(self.deliver_from_disk(delivery, again)).await?;
         }
         if self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
@@ -43,6 +36,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held_back = self.is_backed_up();
         self.note_in_flight();
         Ok(())
+    }
+
+    /// Sends everything that memory has, as far as window and output allow; the first message that it has
+    /// not, with its packet identifier where it has one.
+    fn deliver_from_memory(&mut self) -> Option<(Delivery, Option<u16>)> {
+        while !self.is_backed_up() {
+            let window = &mut self.owned.state.window;
+            let (delivery, again) = match window.next_resend(self.agreement.receive_maximum) {
+                Some(Resend::Publish(packet_id, delivery)) => (delivery, Some(packet_id)),
+                Some(Resend::Pubrel(packet_id)) => {
+                    Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
+                    continue;
+                }
+                None => {
+                    let room = window.has_room(self.agreement.receive_maximum);
+                    (self.take(room)?, None)
+                }
+            };
+            if !self.find(&delivery) {
+                return Some((delivery, again));
+            }
+            self.send(delivery, again);
+        }
+        None
     }
 
     /// The next message from the mailbox. What it needs from the journal is in flight from here on.
@@ -74,35 +91,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn resend(&mut self, resend: Resend) -> Result<(), End> {
-        match resend {
-            Resend::Publish(packet_id, delivery) => {
-                self.load(&delivery).await?;
-                self.send(delivery, Some(packet_id));
-            }
-            Resend::Pubrel(packet_id) => {
-                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
-            }
+    /// Makes the record of a delivery available in `slice`, where the journal still has it; whether the disk
+    /// need not be asked.
+    fn find(&mut self, delivery: &Delivery) -> bool {
+        let sequence = delivery.entry.sequence;
+        if delivery.record.is_some()
+            || delivery.entry.void
+            || self.slice.as_ref().is_some_and(|slice| slice.covers(sequence))
+        {
+            return true;
         }
-        Ok(())
+        self.slice = match self.broker.journal.find(sequence) {
+            Step::Slice(slice) => Some(slice),
+            Step::CaughtUp => None,
+            Step::Disk => return false,
+        };
+        true
     }
 
-    /// Makes the record of a delivery available in `slice`, where the journal still has it.
-    async fn load(&mut self, delivery: &Delivery) -> Result<(), End> {
-        if delivery.record.is_some() || delivery.entry.void {
-            return Ok(());
-        }
-        let sequence = delivery.entry.sequence;
-        if self.slice.as_ref().is_some_and(|slice| slice.covers(sequence)) {
-            return Ok(());
-        }
-        self.reader.seek(sequence.previous());
-        let found = match self.reader.step() {
-            Step::Slice(slice) => Ok(Some(slice)),
-            Step::CaughtUp => Ok(None),
-            Step::Disk => self.reader.read_disk_async().await,
-        };
-        self.slice = match found {
+    async fn deliver_from_disk(&mut self, delivery: Delivery, again: Option<u16>) -> Result<(), End> {
+        let before = delivery.entry.sequence.previous();
+        self.slice = match self.broker.journal.reader(before, Watermark::Appended).read_disk_async().await {
             Ok(slice) => slice,
             Err(ReadError::Cancelled) => return Err(End::ShuttingDown),
             Err(error) => {
@@ -110,6 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 None
             }
         };
+        self.send(delivery, again);
         Ok(())
     }
 

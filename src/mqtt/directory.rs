@@ -6,10 +6,7 @@
 //! on the way of a message takes a lock for this. What comes out was true of each session at some moment
 //! while the answer was made. Where no dispatcher runs, there is no answer.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +17,6 @@ use super::{
     dispatch::Dispatch,
     ledger::Account,
     mailbox::Mailbox,
-    presence::Presence,
     session::{Session, SessionId},
 };
 use crate::{
@@ -143,7 +139,7 @@ impl Broker {
         let ids = sessions.iter().map(|session| session.id).collect();
         let recorded = self.directory.ask(ids).await?;
         let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| {
-            self.info(session, self.presences.get(session.id), recorded, filters)
+            self.info(session, recorded, filters)
         };
         Ok(sessions.iter().zip(recorded).map(described).collect())
     }
@@ -151,10 +147,10 @@ impl Broker {
     fn info(
         &self,
         session: &Session,
-        presence: Option<Presence>,
         recorded: Option<Recorded>,
         filters: bool,
     ) -> SessionInfo {
+        let presence = session.presence.lock().clone();
         let (subscriptions, filters) = {
             let known = session.subscriptions.lock();
             (known.len(), filters.then(|| known.iter().map(ToString::to_string).collect::<Vec<_>>()))
@@ -163,7 +159,7 @@ impl Broker {
             filters.sort_unstable();
             filters
         });
-        let told = presence.as_ref().map(|presence| presence.in_flight.load(Ordering::Relaxed));
+        let told = presence.as_ref().map(|presence| presence.in_flight());
         let mailbox = session.mailbox.lock();
         SessionInfo {
             client_id: session.client_id.as_str().to_owned(),

@@ -275,7 +275,9 @@ impl<S> Connection<S> {
     /// Appends what the last read has brought, and queues the answers to it.
     pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
         self.record_progress();
-        self.introduce().await?;
+        if !self.batch.is_empty() && self.introduction.is_refused() {
+            Box::pin(self.introduce()).await?;
+        }
         if self.batch.is_empty() {
             let answers = std::mem::take(&mut self.answers);
             self.queue.push(answers.condition(), answers);
@@ -284,7 +286,14 @@ impl<S> Connection<S> {
         let batch = std::mem::take(&mut self.batch);
         let answers = std::mem::take(&mut self.answers);
         let best_effort = std::mem::take(&mut self.best_effort);
-        let condition = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+        let signal = &self.owned.session.signal;
+        let appended = match self.broker.journal.try_append(batch, Some(signal)) {
+            Ok(Ok(batch)) => Ok(batch),
+            // Boxed, so that clients for whom there is room do not hold the space.
+            Ok(Err(batch)) => Box::pin(self.broker.journal.append(batch, Some(signal))).await,
+            Err(error) => Err(error),
+        };
+        let condition = match appended {
             Ok(batch) => {
                 self.note_held(&answers, batch.last());
                 Condition::Settled(batch)
@@ -305,22 +314,20 @@ impl<S> Connection<S> {
     /// Puts the CONNECT on record again, where there was no room for it: without it, nothing that the
     /// session does has an effect.
     async fn introduce(&mut self) -> Result<(), End> {
-        if !self.batch.is_empty() && self.introduction.is_refused() {
-            let mut batch = BatchBuilder::default();
-            Change::Connect {
-                client_id: self.owned.session.client_id.as_str(),
-                expiry: self.owned.state.expiry,
-                receive_maximum: self.agreement.receive_maximum,
-                will: None,
-            }
-            .record(self.owned.session.id, false, &mut batch);
-            self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
-                Ok(batch) => Introduction::Appended(batch),
-                Err(AppendError::Full) => Introduction::Refused,
-                Err(AppendError::Failed) => return Err(End::JournalFailed),
-                Err(AppendError::Closed) => return Err(End::ShuttingDown),
-            };
+        let mut batch = BatchBuilder::default();
+        Change::Connect {
+            client_id: self.owned.session.client_id.as_str(),
+            expiry: self.owned.state.expiry,
+            receive_maximum: self.agreement.receive_maximum,
+            will: None,
         }
+        .record(self.owned.session.id, false, &mut batch);
+        self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+            Ok(batch) => Introduction::Appended(batch),
+            Err(AppendError::Full) => Introduction::Refused,
+            Err(AppendError::Failed) => return Err(End::JournalFailed),
+            Err(AppendError::Closed) => return Err(End::ShuttingDown),
+        };
         Ok(())
     }
 

@@ -155,12 +155,12 @@ pub struct Connection<S> {
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
-    /// Topics that the client knows by an alias, which is their place and 1.
-    pub(super) aliased: hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>,
+    /// Topics that the client knows by an alias, which is their place and 1. Few clients take any.
+    pub(super) aliased: Option<Box<hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>>>,
     pub(super) slice: Option<Slice>,
     /// QoS 2 packet identifiers that were held when the connection began: they do not count against its
     /// receive maximum [MQTT-4.9.0-1].
-    pub(super) held_before: hashbrown::HashSet<u16, foldhash::fast::RandomState>,
+    pub(super) held_before: Option<Box<hashbrown::HashSet<u16, foldhash::fast::RandomState>>>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
     /// Whether there are whole packets in `input` for another batch.
@@ -200,7 +200,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         input: Vec<u8>,
         out: Vec<u8>,
     ) -> Self {
-        let held_before = owned.state.held.keys().copied().collect();
+        let held = &owned.state.held;
+        let held_before = (!held.is_empty()).then(|| Box::new(held.keys().copied().collect()));
         let last_received = Instant::now();
         let Agreement { version, silence, .. } = agreement;
         let presence = Arc::new(Presence::new(peer, version, silence, SystemClock.now()));
@@ -225,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
-            aliased: hashbrown::HashMap::default(),
+            aliased: None,
             slice: None,
             held_before,
             sends: 0,

@@ -154,9 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if maximum == 0 {
             return (None, false);
         }
-        match self.aliased.get(topic) {
+        let aliased = self.aliased.as_deref();
+        match aliased.and_then(|aliased| aliased.get(topic)) {
             Some(alias) => (Some(*alias), true),
-            None => (Some(self.aliased.len() as u16 + 1).filter(|alias| *alias <= maximum), false),
+            None => (Some(aliased.map_or(0, |aliased| aliased.len()) as u16 + 1).filter(|alias| *alias <= maximum), false),
         }
     }
 
@@ -212,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.broker.statistics.delivered.add(1);
         if let Some(alias) = alias.filter(|_| !known) {
-            self.aliased.insert(publication.topic.into(), alias);
+            self.aliased.get_or_insert_default().insert(publication.topic.into(), alias);
         }
         if qos > Qos::AtMostOnce && again.is_none() {
             self.owned.state.window.send(delivery);

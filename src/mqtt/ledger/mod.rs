@@ -162,6 +162,12 @@ pub struct Ledger {
 impl Ledger {
     /// Opens an account. The client's name leads to it from now on.
     pub fn open(&mut self, account: Account) {
+        self.dirty.insert(account.session.id);
+        self.open_stored(account);
+    }
+
+    /// As [`Ledger::open`], with an account that is as the store has it.
+    pub fn open_stored(&mut self, account: Account) {
         let id = account.session.id;
         if !account.ended {
             self.by_client.insert(account.session.client_id.clone(), id);
@@ -170,7 +176,6 @@ impl Ledger {
             self.closed.insert(id);
         }
         self.accounts.insert(id, Box::new(account));
-        self.dirty.insert(id);
     }
 
     /// Closes an account for good, with everything that the store has of it.

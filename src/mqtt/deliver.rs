@@ -17,6 +17,13 @@ use crate::{
 /// Sends after which the oldest message in flight is looked for again.
 const STALE_AFTER_SENDS: u32 = 1024;
 
+/// A message that must be read from disk.
+struct Missing {
+    delivery: Delivery,
+    /// Its packet identifier, where it was sent before.
+    again: Option<u16>,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes what waits, as far as window and output allow.
     pub(super) async fn deliver(&mut self) -> Result<(), End> {
@@ -26,9 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         self.forget_given_away();
-        while let Some((delivery, again)) = self.deliver_from_memory() {
-            // Boxed, so that clients who keep up do not hold the space.
-            Box::pin(self.deliver_from_disk(delivery, again)).await?;
+        // Boxed, both what is missing and the wait for it, so that clients who keep up do not hold the space.
+        while let Some(missing) = self.deliver_from_memory() {
+            Box::pin(self.deliver_from_disk(missing)).await?;
         }
         if self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
@@ -39,8 +46,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends everything that memory has, as far as window and output allow; the first message that it has
-    /// not, with its packet identifier where it has one.
-    fn deliver_from_memory(&mut self) -> Option<(Delivery, Option<u16>)> {
+    /// not.
+    fn deliver_from_memory(&mut self) -> Option<Box<Missing>> {
         while !self.is_backed_up() {
             let window = &mut self.owned.state.window;
             let (delivery, again) = match window.next_resend(self.agreement.receive_maximum) {
@@ -55,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             if !self.find(&delivery) {
-                return Some((delivery, again));
+                return Some(Box::new(Missing { delivery, again }));
             }
             self.send(delivery, again);
         }
@@ -109,7 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         true
     }
 
-    async fn deliver_from_disk(&mut self, delivery: Delivery, again: Option<u16>) -> Result<(), End> {
+    async fn deliver_from_disk(&mut self, missing: Box<Missing>) -> Result<(), End> {
+        let Missing { delivery, again } = *missing;
         let before = delivery.entry.sequence.previous();
         self.slice = match self.broker.journal.reader(before, Watermark::Appended).read_disk_async().await {
             Ok(slice) => slice,

@@ -288,7 +288,7 @@ impl<S> Connection<S> {
     }
 
     /// Appends the batch, or hands it back where that has to wait.
-    fn append_batch(&mut self) -> Result<Option<BatchBuilder>, End> {
+    fn append_batch(&mut self) -> Result<Option<Box<BatchBuilder>>, End> {
         if self.batch.is_empty() {
             let answers = std::mem::take(&mut self.answers);
             self.queue.push(answers.condition(), answers);
@@ -297,13 +297,13 @@ impl<S> Connection<S> {
         let batch = std::mem::take(&mut self.batch);
         match self.broker.journal.try_append(batch, Some(&self.owned.session.signal)) {
             Ok(Ok(batch)) => self.note_appended(Ok(batch)).map(|()| None),
-            Ok(Err(batch)) => Ok(Some(batch)),
+            Ok(Err(batch)) => Ok(Some(Box::new(batch))),
             Err(error) => self.note_appended(Err(error)).map(|()| None),
         }
     }
 
-    async fn append_later(&mut self, batch: BatchBuilder) -> Result<(), End> {
-        let appended = self.broker.journal.append(batch, Some(&self.owned.session.signal)).await;
+    async fn append_later(&mut self, batch: Box<BatchBuilder>) -> Result<(), End> {
+        let appended = self.broker.journal.append(*batch, Some(&self.owned.session.signal)).await;
         self.note_appended(appended)
     }
 

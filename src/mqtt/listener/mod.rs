@@ -161,9 +161,6 @@ impl Listener {
         match &self.bound {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                if let Err(error) = tcp::prepare(&stream) {
-                    tracing::debug!(%peer, %error, "cannot set socket options");
-                }
                 Ok((Socket::Tcp(stream), peer.into()))
             }
             Bound::Unix(listener, _) => {
@@ -362,5 +359,22 @@ impl Occasionally {
             drop(last);
             say();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection takes beside its session is these two, and the socket's registration
+    /// (docs/decisions/0009-idle-connections.md).
+    #[test]
+    fn a_connection_and_its_task_are_small() {
+        async fn opening() -> Option<Box<Connection<Socket>>> {
+            None
+        }
+        let task = size_of_val(&serve(opening()));
+        let connection = size_of::<Connection<Socket>>();
+        assert!(task <= 128 && connection <= 544, "{task} and {connection} bytes");
     }
 }

@@ -165,7 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let aliased = self.aliased.as_deref();
         match aliased.and_then(|aliased| aliased.get(topic)) {
             Some(alias) => (Some(*alias), true),
-            None => (Some(aliased.map_or(0, |aliased| aliased.len()) as u16 + 1).filter(|alias| *alias <= maximum), false),
+            None => {
+                (Some(aliased.map_or(0, |aliased| aliased.len()) as u16 + 1).filter(|alias| *alias <= maximum), false)
+            }
         }
     }
 

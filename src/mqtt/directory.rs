@@ -138,18 +138,11 @@ impl Broker {
     async fn describe(&self, sessions: &[Arc<Session>], filters: bool) -> Result<Vec<SessionInfo>, DirectoryError> {
         let ids = sessions.iter().map(|session| session.id).collect();
         let recorded = self.directory.ask(ids).await?;
-        let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| {
-            self.info(session, recorded, filters)
-        };
+        let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| self.info(session, recorded, filters);
         Ok(sessions.iter().zip(recorded).map(described).collect())
     }
 
-    fn info(
-        &self,
-        session: &Session,
-        recorded: Option<Recorded>,
-        filters: bool,
-    ) -> SessionInfo {
+    fn info(&self, session: &Session, recorded: Option<Recorded>, filters: bool) -> SessionInfo {
         let presence = session.presence.lock().clone();
         let (subscriptions, filters) = {
             let known = session.subscriptions.lock();

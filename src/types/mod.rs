@@ -5,6 +5,7 @@
 
 mod client_id;
 mod descriptors;
+mod device;
 mod event;
 mod event_query;
 mod health;
@@ -16,6 +17,7 @@ mod properties;
 mod publication;
 mod qos;
 mod sequence;
+mod series;
 mod session;
 mod signal;
 mod timestamp;
@@ -24,8 +26,9 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use descriptors::Descriptors;
+pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
-pub use event_query::{EventPage, EventQuery};
+pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;
 pub use listen_address::{ListenAddress, ListenAddressError};
@@ -35,6 +38,7 @@ pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};
 pub use sequence::{Epoch, LastEventId, LastEventIdError, Sequence};
+pub use series::{Bucket, SeriesBuilder, SeriesQuery};
 pub use session::{SessionInfo, SessionPage, SessionQuery};
 pub use signal::Signal;
 pub use timestamp::{Micros, TimestampError};

@@ -125,7 +125,7 @@ impl Broker {
     #[must_use]
     pub fn connected_since(&self, client_id: &str) -> Option<Micros> {
         let session = self.sessions.of_client(client_id)?;
-        self.presences.get(session.id).map(|presence| presence.since)
+        session.presence.lock().as_ref().map(|presence| presence.since)
     }
 
     /// The first sessions behind a client identifier, and whether there are no others.

@@ -53,6 +53,9 @@ type Row = (&'static str, Vec<u8>);
 /// A filter with its options and identifier.
 type StoredSubscription = (Box<str>, u8, u32);
 
+/// A retained message with its topic.
+type StoredMessage = (Box<str>, Arc<OwnedRecord>);
+
 /// Changes that the store does not have, by row; the newest of each.
 #[derive(Default)]
 pub struct Changes {
@@ -130,7 +133,7 @@ impl Changes {
 /// What a start finds in the store.
 pub struct Stored {
     /// Retained messages by topic, in order.
-    pub retained: Vec<(Box<str>, Arc<OwnedRecord>)>,
+    pub retained: Vec<StoredMessage>,
     /// Groups: text, number, turn.
     pub groups: Vec<(Box<str>, GroupId, u64)>,
     /// Sessions.
@@ -208,7 +211,7 @@ fn load_groups(store: &StateStore) -> Result<Vec<(Box<str>, GroupId, u64)>, Stat
     Ok(groups)
 }
 
-fn load_retained(store: &StateStore) -> Result<Vec<(Box<str>, Arc<OwnedRecord>)>, StateError> {
+fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {
     let mut retained = Vec::new();
     load_space(store, RETAINED, |key, value| {
         let record = OwnedRecord::from_bytes(value.to_vec())?;

@@ -17,6 +17,13 @@ use super::{
 };
 use crate::types::{Micros, Sequence, Signal};
 
+/// How long the committer lets records gather that nobody waits for, so that a thousand connections do not
+/// make a thousand writes.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// Bytes of them that are enough for a write.
+const LINGER_BYTES: usize = 64 << 10;
+
 /// Why records were not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -48,6 +55,9 @@ struct Inner {
     last_received: Micros,
     /// Appended, not yet taken by the committer.
     pending: Vec<Arc<Batch>>,
+    pending_bytes: usize,
+    /// Whether any of it must be synced, or it is much: then the committer does not linger.
+    hurry: bool,
     /// The first record of the oldest batch that must be synced and is not.
     in_doubt: Option<Sequence>,
     tail: Tail,
@@ -96,6 +106,8 @@ impl Shared {
                 ceiling: start.next,
                 last_received: start.latest,
                 pending: Vec::new(),
+                pending_bytes: 0,
+                hurry: false,
                 in_doubt: None,
                 tail: Tail::new(last),
             }),
@@ -133,7 +145,7 @@ impl Shared {
     }
 
     /// As [`Shared::append`], but hands the builder back where it would have to wait.
-    fn try_append(
+    pub fn try_append(
         &self,
         builder: BatchBuilder,
         signal: Option<&Arc<Signal>>,
@@ -158,26 +170,33 @@ impl Shared {
         inner.tail.push(&batch);
         let was_idle = inner.pending.is_empty();
         inner.pending.push(Arc::clone(&batch));
+        inner.pending_bytes += batch.footprint();
+        let hurries = !inner.hurry && (batch.guaranteed() || inner.pending_bytes >= LINGER_BYTES);
+        inner.hurry |= hurries;
         if batch.guaranteed() && inner.in_doubt.is_none() {
             inner.in_doubt = Some(batch.first());
         }
         let shown = inner.shown(batch.best_effort());
         drop(inner);
         self.watermarks.show(shown);
-        if was_idle {
+        if was_idle || hurries {
             self.work.notify_one();
         }
         Ok(Ok(batch))
     }
 
     /// Takes everything appended since the last call, waiting for at most `timeout` until
-    /// there is something; nothing after that time. Committer only.
+    /// there is something, and a moment more for more of what nobody waits for; nothing after that time.
+    /// Committer only.
     pub fn take(&self, timeout: Duration) -> Vec<Arc<Batch>> {
         let mut inner = self.inner.lock();
         if inner.pending.is_empty() && inner.state != State::Closed {
             self.work.wait_for(&mut inner, timeout);
         }
-        std::mem::take(&mut inner.pending)
+        if !inner.pending.is_empty() && !inner.hurry && inner.state == State::Open {
+            self.work.wait_for(&mut inner, timeout.min(LINGER));
+        }
+        inner.take_pending()
     }
 
     /// Records in `batches` can be read from disk from now on. Committer only.
@@ -320,8 +339,14 @@ impl Inner {
         Shown { appended, visible: self.in_doubt.map_or(appended, Sequence::previous), worth_waking }
     }
 
+    fn take_pending(&mut self) -> Vec<Arc<Batch>> {
+        self.pending_bytes = 0;
+        self.hurry = false;
+        std::mem::take(&mut self.pending)
+    }
+
     fn give_up_unwritten(&mut self) -> Vec<Arc<Batch>> {
-        self.pending.clear();
+        self.take_pending();
         self.tail.give_up_unwritten()
     }
 }

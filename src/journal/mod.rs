@@ -205,6 +205,25 @@ impl Journal {
         self.shared.append(records, signal).await
     }
 
+    /// As [`Journal::append`], but hands the records back where it would have to wait.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing is appended then.
+    pub fn try_append(
+        &self,
+        records: BatchBuilder,
+        signal: Option<&Arc<Signal>>,
+    ) -> Result<Result<Arc<Batch>, BatchBuilder>, AppendError> {
+        self.shared.try_append(records, signal)
+    }
+
+    /// Where the record with this sequence is, which was visible at some time: the first step of a reader in
+    /// front of it, without a reader. Where it is not kept any more, what comes behind it.
+    #[must_use]
+    pub fn find(&self, sequence: Sequence) -> Step {
+        Step::at(self.shared.find_after(sequence.previous()), sequence.previous())
+    }
+
     /// Whether appends are accepted now.
     ///
     /// # Errors

@@ -94,6 +94,16 @@ pub enum Step {
     CaughtUp,
 }
 
+impl Step {
+    pub(super) fn at(found: TailRead, after: Sequence) -> Self {
+        match found {
+            TailRead::Batch(batch) => Self::Slice(Slice { batch, after }),
+            TailRead::Disk => Self::Disk,
+            TailRead::CaughtUp => Self::CaughtUp,
+        }
+    }
+}
+
 /// A place on disk to go on from.
 struct Place {
     segment: Arc<Segment>,

@@ -34,23 +34,32 @@ use crate::{
 const READ_BYTES: usize = 1024;
 
 impl Broker {
-    /// Serves one client from its first byte of MQTT to its last; `handshake` is its place among
-    /// those that have not been let in, `admission` what lets it in.
-    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Takes one client from its first byte of MQTT to its CONNACK, after which it is to be served; none where
+    /// it is not let in. `handshake` is its place among those that have not been, `admission` what lets it in.
+    pub(super) async fn welcome_client<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
         mut io: S,
         peer: Peer,
         profile: Arc<Profile>,
         handshake: Handshake,
         admission: Admission,
-    ) {
+    ) -> Option<Box<Connection<S>>> {
         self.statistics.accepted.add(1);
-        // Boxed, so that a connection does not hold the handshake's space for all its life.
-        match Box::pin(self.open(&mut io, &profile, handshake, admission)).await {
+        match self.open(&mut io, &profile, handshake, admission).await {
             Ok(Opened { owned, introduction, agreement, will, identity, input, out }) => {
-                Connection::new(self, profile, owned, introduction, agreement, will, identity, peer, io, input, out)
-                    .run()
-                    .await;
+                return Some(Box::new(Connection::new(
+                    self,
+                    profile,
+                    owned,
+                    introduction,
+                    agreement,
+                    will,
+                    identity,
+                    peer,
+                    io,
+                    input,
+                    out,
+                )));
             }
             Err(end) if end.is_protocol_error() => {
                 self.statistics.note_refusal(&end);
@@ -58,6 +67,7 @@ impl Broker {
             }
             Err(end) => tracing::debug!(%peer, reason = %end, "no connection came about"),
         }
+        None
     }
 
     /// Only what comes before a session has a time limit: once it is owned, what remains depends on no

@@ -5,17 +5,18 @@
 //! journaled as one batch, and everything that waits to be sent leaves in one write.
 //!
 //! Reading stops while too much waits to be sent or to be settled, so a client that does not read
-//! its answers fills its own buffers and no others. An idle connection holds no buffers.
+//! its answers fills its own buffers and no others.
+//!
+//! An idle connection holds no buffers, and no space for what it does not do at the moment: it lies in a box
+//! of its own size, of which its task holds the address, and what seldom waits does so in another box
+//! (docs/decisions/0009-idle-connections.md).
 
 use std::{
     cell::RefCell,
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -39,8 +40,8 @@ use super::{
     will::Will,
 };
 use crate::{
-    journal::{Batch, BatchBuilder, Clock, Outcome, Reader, Slice, SystemClock, Watermark},
-    types::{Peer, Signal},
+    journal::{Batch, BatchBuilder, Clock, Outcome, Slice, SystemClock, Watermark},
+    types::Peer,
 };
 
 /// Bytes that one read can bring; shared by all connections of a thread.
@@ -139,7 +140,7 @@ pub struct Connection<S> {
     pub(super) will: Option<Box<Will>>,
     /// Who the client is, where it had to say so.
     pub(super) identity: Option<Box<Identity>>,
-    pub(super) peer: Peer,
+    presence: Arc<Presence>,
     pub(super) io: S,
     /// Bytes read that are not a whole packet yet.
     pub(super) input: Vec<u8>,
@@ -148,21 +149,18 @@ pub struct Connection<S> {
     sent: usize,
     incoming: Meter,
     outgoing: Meter,
-    /// Messages sent and not acknowledged, for those who ask.
-    in_flight: Arc<AtomicU64>,
     /// What this read has brought for the journal, and the answers to it.
     pub(super) batch: BatchBuilder,
     pub(super) answers: Answers,
     pub(super) best_effort: u64,
     pub(super) queue: AnswerQueue,
     pub(super) aliases: Aliases,
-    /// Topics that the client knows by an alias, which is their place and 1.
-    pub(super) aliased: hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>,
-    pub(super) reader: Reader,
+    /// Topics that the client knows by an alias, which is their place and 1. Few clients take any.
+    pub(super) aliased: Option<Box<hashbrown::HashMap<Box<str>, u16, foldhash::fast::RandomState>>>,
     pub(super) slice: Option<Slice>,
     /// QoS 2 packet identifiers that were held when the connection began: they do not count against its
     /// receive maximum [MQTT-4.9.0-1].
-    pub(super) held_before: hashbrown::HashSet<u16, foldhash::fast::RandomState>,
+    pub(super) held_before: Option<Box<hashbrown::HashSet<u16, foldhash::fast::RandomState>>>,
     /// Messages sent since the session was last told the oldest of those in flight.
     pub(super) sends: u32,
     /// Whether there are whole packets in `input` for another batch.
@@ -202,11 +200,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         input: Vec<u8>,
         out: Vec<u8>,
     ) -> Self {
-        let reader = broker.journal.reader(broker.journal.watermark(Watermark::Appended), Watermark::Appended);
-        let held_before = owned.state.held.keys().copied().collect();
+        let held = &owned.state.held;
+        let held_before = (!held.is_empty()).then(|| Box::new(held.keys().copied().collect()));
         let last_received = Instant::now();
+        let Agreement { version, silence, .. } = agreement;
+        let presence = Arc::new(Presence::new(peer, version, silence, SystemClock.now()));
         Self {
-            keep_alive: agreement.silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
+            keep_alive: silence.map(|silence| Box::pin(tokio::time::sleep_until(last_received + silence))),
             broker,
             profile,
             owned,
@@ -214,21 +214,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             agreement,
             will,
             identity,
-            peer,
+            presence,
             io,
             input,
             out,
             sent: 0,
             incoming: Meter::default(),
             outgoing: Meter::default(),
-            in_flight: Arc::default(),
             batch: BatchBuilder::default(),
             answers: Answers::default(),
             best_effort: 0,
             queue: AnswerQueue::default(),
             aliases: Aliases::default(),
-            aliased: hashbrown::HashMap::default(),
-            reader,
+            aliased: None,
             slice: None,
             held_before,
             sends: 0,
@@ -243,19 +241,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Serves the client until its connection ends, then says farewell and lets go of the
     /// session.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         self.enter();
-        let end = match self.serve().await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        };
+        let Err(end) = self.serve().await;
+        Box::pin(self.leave(end)).await;
+    }
+
+    async fn leave(mut self: Box<Self>, end: End) {
         // What came in front of the packet that ended it was accepted: clients publish with QoS 0
         // and disconnect in one breath.
         if let Err(error) = self.journal_batch().await {
             tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
         }
         self.broker.statistics.connections.sub(1);
-        self.broker.presences.leave(self.owned.session.id);
+        self.owned.session.presence.lock().take();
         self.owned.session.mailbox.lock().set_online(false);
         self.owned.session.set_in_flight(self.owned.state.window.oldest());
         self.log(&end);
@@ -264,20 +263,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let End::Disconnected = end {
             self.will = None;
         }
-        let Self { broker, owned, will, .. } = self;
+        let Self { broker, owned, will, .. } = *self;
         broker.part(owned, will.map(|will| *will)).await;
     }
 
     fn enter(&mut self) {
-        let Agreement { version, silence, .. } = self.agreement;
-        let presence = Presence {
-            peer: self.peer,
-            version,
-            silence,
-            since: SystemClock.now(),
-            in_flight: Arc::clone(&self.in_flight),
-        };
-        self.broker.presences.enter(self.owned.session.id, presence);
+        *self.owned.session.presence.lock() = Some(Arc::clone(&self.presence));
         let mut mailbox = self.owned.session.mailbox.lock();
         mailbox.set_limits(self.profile.mailbox);
         mailbox.set_online(true);
@@ -301,14 +292,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.broken {
                 self.deliver().await?;
             }
-            self.in_flight.store(self.owned.state.window.in_flight() as u64, Ordering::Relaxed);
+            self.presence.set_in_flight(self.owned.state.window.in_flight());
             if self.owned.is_claimed() {
                 return Err(End::TakenOver);
             }
             if self.broker.is_stopping() && self.queue.is_empty() {
                 return Err(End::ShuttingDown);
             }
-            match self.wait().await? {
+            match poll_fn(|cx| self.poll_event(cx)).await? {
                 // Bytes that are no whole packet yet do not count [MQTT-3.1.2-22].
                 Event::Read if std::mem::take(&mut self.has_heard) => self.last_received = Instant::now(),
                 Event::Read | Event::Written | Event::Signal => {}
@@ -352,13 +343,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.out.len() - self.sent >= HIGH_WATER
     }
 
-    async fn wait(&mut self) -> Result<Event, End> {
-        let signal = Arc::clone(&self.owned.session.signal);
-        poll_fn(|cx| self.poll_event(&signal, cx)).await
-    }
-
     /// Cancel safe: what was read has been taken in, what was written is accounted for.
-    fn poll_event(&mut self, signal: &Signal, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
         if !self.broken && matches!(self.poll_write(cx), Poll::Ready(Err(_))) {
             self.broken = true;
         }
@@ -374,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if read_first && self.poll_read_allowed(cx)?.is_ready() {
             return Poll::Ready(Ok(Event::Read));
         }
-        if signal.poll_rung(cx).is_ready() {
+        if self.owned.session.signal.poll_rung(cx).is_ready() {
             return Poll::Ready(Ok(Event::Signal));
         }
         if !read_first && self.poll_read_allowed(cx)?.is_ready() {
@@ -481,7 +467,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn log(&self, end: &End) {
-        let (client_id, peer) = (&self.owned.session.client_id, self.peer);
+        let (client_id, peer) = (&self.owned.session.client_id, self.presence.peer);
         if end.is_protocol_error() {
             self.broker.statistics.note_refusal(end);
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection");

@@ -10,12 +10,19 @@ use super::{
     window::{Receipt, Resend, packet_id},
 };
 use crate::{
-    journal::{ReadError, Record, Step},
+    journal::{ReadError, Record, Step, Watermark},
     types::{Micros, Publication, Qos, Sequence},
 };
 
 /// Sends after which the oldest message in flight is looked for again.
 const STALE_AFTER_SENDS: u32 = 1024;
+
+/// A message that must be read from disk.
+struct Missing {
+    delivery: Delivery,
+    /// Its packet identifier, where it was sent before.
+    again: Option<u16>,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes what waits, as far as window and output allow.
@@ -26,16 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         self.forget_given_away();
-        while !self.is_backed_up() {
-            let window = &mut self.owned.state.window;
-            if let Some(resend) = window.next_resend(self.agreement.receive_maximum) {
-                self.resend(resend).await?;
-                continue;
-            }
-            let room = window.has_room(self.agreement.receive_maximum);
-            let Some(delivery) = self.take(room) else { break };
-            self.load(&delivery).await?;
-            self.send(delivery, None);
+        // Boxed, both what is missing and the wait for it, so that clients who keep up do not hold the space.
+        while let Some(missing) = self.deliver_from_memory() {
+            Box::pin(self.deliver_from_disk(missing)).await?;
         }
         if self.owned.session.mailbox.lock().is_empty() {
             self.slice = None;
@@ -43,6 +43,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held_back = self.is_backed_up();
         self.note_in_flight();
         Ok(())
+    }
+
+    /// Sends everything that memory has, as far as window and output allow; the first message that it has
+    /// not.
+    fn deliver_from_memory(&mut self) -> Option<Box<Missing>> {
+        while !self.is_backed_up() {
+            let window = &mut self.owned.state.window;
+            let (delivery, again) = match window.next_resend(self.agreement.receive_maximum) {
+                Some(Resend::Publish(packet_id, delivery)) => (delivery, Some(packet_id)),
+                Some(Resend::Pubrel(packet_id)) => {
+                    Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
+                    continue;
+                }
+                None => {
+                    let room = window.has_room(self.agreement.receive_maximum);
+                    (self.take(room)?, None)
+                }
+            };
+            if !self.find(&delivery) {
+                return Some(Box::new(Missing { delivery, again }));
+            }
+            self.send(delivery, again);
+        }
+        None
     }
 
     /// The next message from the mailbox. What it needs from the journal is in flight from here on.
@@ -74,35 +98,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn resend(&mut self, resend: Resend) -> Result<(), End> {
-        match resend {
-            Resend::Publish(packet_id, delivery) => {
-                self.load(&delivery).await?;
-                self.send(delivery, Some(packet_id));
-            }
-            Resend::Pubrel(packet_id) => {
-                Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
-            }
+    /// Makes the record of a delivery available in `slice`, where the journal still has it; whether the disk
+    /// need not be asked.
+    fn find(&mut self, delivery: &Delivery) -> bool {
+        let sequence = delivery.entry.sequence;
+        if delivery.record.is_some()
+            || delivery.entry.void
+            || self.slice.as_ref().is_some_and(|slice| slice.covers(sequence))
+        {
+            return true;
         }
-        Ok(())
+        self.slice = match self.broker.journal.find(sequence) {
+            Step::Slice(slice) => Some(slice),
+            Step::CaughtUp => None,
+            Step::Disk => return false,
+        };
+        true
     }
 
-    /// Makes the record of a delivery available in `slice`, where the journal still has it.
-    async fn load(&mut self, delivery: &Delivery) -> Result<(), End> {
-        if delivery.record.is_some() || delivery.entry.void {
-            return Ok(());
-        }
-        let sequence = delivery.entry.sequence;
-        if self.slice.as_ref().is_some_and(|slice| slice.covers(sequence)) {
-            return Ok(());
-        }
-        self.reader.seek(sequence.previous());
-        let found = match self.reader.step() {
-            Step::Slice(slice) => Ok(Some(slice)),
-            Step::CaughtUp => Ok(None),
-            Step::Disk => self.reader.read_disk_async().await,
-        };
-        self.slice = match found {
+    async fn deliver_from_disk(&mut self, missing: Box<Missing>) -> Result<(), End> {
+        let Missing { delivery, again } = *missing;
+        let before = delivery.entry.sequence.previous();
+        self.slice = match self.broker.journal.reader(before, Watermark::Appended).read_disk_async().await {
             Ok(slice) => slice,
             Err(ReadError::Cancelled) => return Err(End::ShuttingDown),
             Err(error) => {
@@ -110,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 None
             }
         };
+        self.send(delivery, again);
         Ok(())
     }
 
@@ -144,9 +162,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if maximum == 0 {
             return (None, false);
         }
-        match self.aliased.get(topic) {
+        let aliased = self.aliased.as_deref();
+        match aliased.and_then(|aliased| aliased.get(topic)) {
             Some(alias) => (Some(*alias), true),
-            None => (Some(self.aliased.len() as u16 + 1).filter(|alias| *alias <= maximum), false),
+            None => {
+                (Some(aliased.map_or(0, |aliased| aliased.len()) as u16 + 1).filter(|alias| *alias <= maximum), false)
+            }
         }
     }
 
@@ -202,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.broker.statistics.delivered.add(1);
         if let Some(alias) = alias.filter(|_| !known) {
-            self.aliased.insert(publication.topic.into(), alias);
+            self.aliased.get_or_insert_default().insert(publication.topic.into(), alias);
         }
         if qos > Qos::AtMostOnce && again.is_none() {
             self.owned.state.window.send(delivery);

@@ -6,10 +6,7 @@
 //! on the way of a message takes a lock for this. What comes out was true of each session at some moment
 //! while the answer was made. Where no dispatcher runs, there is no answer.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +17,6 @@ use super::{
     dispatch::Dispatch,
     ledger::Account,
     mailbox::Mailbox,
-    presence::Presence,
     session::{Session, SessionId},
 };
 use crate::{
@@ -129,7 +125,7 @@ impl Broker {
     #[must_use]
     pub fn connected_since(&self, client_id: &str) -> Option<Micros> {
         let session = self.sessions.of_client(client_id)?;
-        self.presences.get(session.id).map(|presence| presence.since)
+        session.presence.lock().as_ref().map(|presence| presence.since)
     }
 
     /// The first sessions behind a client identifier, and whether there are no others.
@@ -148,19 +144,12 @@ impl Broker {
     async fn describe(&self, sessions: &[Arc<Session>], filters: bool) -> Result<Vec<SessionInfo>, DirectoryError> {
         let ids = sessions.iter().map(|session| session.id).collect();
         let recorded = self.directory.ask(ids).await?;
-        let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| {
-            self.info(session, self.presences.get(session.id), recorded, filters)
-        };
+        let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| self.info(session, recorded, filters);
         Ok(sessions.iter().zip(recorded).map(described).collect())
     }
 
-    fn info(
-        &self,
-        session: &Session,
-        presence: Option<Presence>,
-        recorded: Option<Recorded>,
-        filters: bool,
-    ) -> SessionInfo {
+    fn info(&self, session: &Session, recorded: Option<Recorded>, filters: bool) -> SessionInfo {
+        let presence = session.presence.lock().clone();
         let (subscriptions, filters) = {
             let known = session.subscriptions.lock();
             (known.len(), filters.then(|| known.iter().map(ToString::to_string).collect::<Vec<_>>()))
@@ -169,7 +158,7 @@ impl Broker {
             filters.sort_unstable();
             filters
         });
-        let told = presence.as_ref().map(|presence| presence.in_flight.load(Ordering::Relaxed));
+        let told = presence.as_ref().map(|presence| presence.in_flight());
         let mailbox = session.mailbox.lock();
         SessionInfo {
             client_id: session.client_id.as_str().to_owned(),

@@ -65,7 +65,6 @@ pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
 use directory::Directory;
-use presence::Presences;
 use session::Registry;
 
 use crate::{
@@ -122,7 +121,6 @@ pub struct Broker {
     settings: Settings,
     guarantees: Box<GuaranteePolicy>,
     sessions: Registry,
-    presences: Presences,
     directory: Directory,
     started: Micros,
     /// Everything in the journal up to here has been dispatched and applied.
@@ -143,7 +141,6 @@ impl Broker {
             settings,
             guarantees,
             sessions: Registry::default(),
-            presences: Presences::default(),
             directory: Directory::default(),
             started: SystemClock.now(),
             applied: AtomicU64::new(0),

@@ -1,21 +1,18 @@
 //! Who is connected, for people who ask: what a connection knows and its session does not keep.
 //!
-//! Entered and left once a connection, by its own task, while it owns the session; nothing on the way of a
+//! Made once a connection, by its own task, and hung to the session that it owns; nothing on the way of a
 //! message looks at it.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use hashbrown::HashMap;
-use parking_lot::Mutex;
-
-use super::{codec::ProtocolVersion, session::SessionId};
+use super::codec::ProtocolVersion;
 use crate::types::{Micros, Peer};
 
 /// A connection past CONNECT.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Presence {
     /// Where it comes from.
     pub peer: Peer,
@@ -25,28 +22,24 @@ pub struct Presence {
     pub silence: Option<Duration>,
     /// When it came.
     pub since: Micros,
-    /// Messages sent and not acknowledged: told by the connection, each turn.
-    pub in_flight: Arc<AtomicU64>,
+    in_flight: AtomicU64,
 }
 
-/// Connections by session.
-#[derive(Debug, Default)]
-pub struct Presences(Mutex<HashMap<SessionId, Presence, foldhash::fast::RandomState>>);
-
-impl Presences {
-    /// A session has a connection.
-    pub fn enter(&self, id: SessionId, presence: Presence) {
-        self.0.lock().insert(id, presence);
-    }
-
-    /// It has none any more.
-    pub fn leave(&self, id: SessionId) {
-        self.0.lock().remove(&id);
-    }
-
-    /// The connection of a session.
+impl Presence {
+    /// A connection that has just come.
     #[must_use]
-    pub fn get(&self, id: SessionId) -> Option<Presence> {
-        self.0.lock().get(&id).cloned()
+    pub const fn new(peer: Peer, version: ProtocolVersion, silence: Option<Duration>, since: Micros) -> Self {
+        Self { peer, version, silence, since, in_flight: AtomicU64::new(0) }
+    }
+
+    /// Tells how many messages are sent and not acknowledged: the connection does, each turn.
+    pub fn set_in_flight(&self, messages: usize) {
+        self.in_flight.store(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Messages sent and not acknowledged.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 }

@@ -1,7 +1,7 @@
 //! What a client sends, packet by packet: into the batch for the journal, with the answer that
 //! waits for it, or straight into the output.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     acknowledge::{Answer, Answers, Condition},
@@ -13,7 +13,7 @@ use super::{
     window::Receipt,
 };
 use crate::{
-    journal::{AppendError, BatchBuilder, Origin, Record},
+    journal::{AppendError, Batch, BatchBuilder, Origin, Record},
     limits,
     types::{Micros, Publication, Qos, Sequence},
 };
@@ -197,7 +197,7 @@ impl<S> Connection<S> {
 
     /// QoS 2 messages received on this connection and not released.
     fn held_now(&self) -> usize {
-        self.owned.state.held.len() - self.held_before.len()
+        self.owned.state.held.len() - self.held_before.as_deref().map_or(0, |held| held.len())
     }
 
     /// PUBREL: the identifier is free, once that is on disk for a session that is kept. Before
@@ -206,7 +206,9 @@ impl<S> Connection<S> {
     fn release(&mut self, packet_id: u16) {
         let kept = self.owned.is_kept();
         let known = self.owned.state.held.remove(&packet_id).is_some();
-        self.held_before.remove(&packet_id);
+        if let Some(held) = &mut self.held_before {
+            held.remove(&packet_id);
+        }
         if !known && !kept && self.agreement.version == ProtocolVersion::V5 {
             let reason = ReasonCode::PacketIdentifierNotFound;
             let why = self.agreement.explain(NOT_FOUND);
@@ -272,19 +274,44 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Appends what the last read has brought, and queues the answers to it.
+    /// Appends what the last read has brought, and queues the answers to it. Where that must wait it does so in
+    /// a box, so that clients for whom there is room do not hold the space.
     pub(super) async fn journal_batch(&mut self) -> Result<(), End> {
         self.record_progress();
-        self.introduce().await?;
+        if !self.batch.is_empty() && self.introduction.is_refused() {
+            Box::pin(self.introduce()).await?;
+        }
+        match self.append_batch()? {
+            Some(batch) => Box::pin(self.append_later(batch)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Appends the batch, or hands it back where that has to wait.
+    fn append_batch(&mut self) -> Result<Option<Box<BatchBuilder>>, End> {
         if self.batch.is_empty() {
             let answers = std::mem::take(&mut self.answers);
             self.queue.push(answers.condition(), answers);
-            return Ok(());
+            return Ok(None);
         }
         let batch = std::mem::take(&mut self.batch);
+        match self.broker.journal.try_append(batch, Some(&self.owned.session.signal)) {
+            Ok(Ok(batch)) => self.note_appended(Ok(batch)).map(|()| None),
+            Ok(Err(batch)) => Ok(Some(Box::new(batch))),
+            Err(error) => self.note_appended(Err(error)).map(|()| None),
+        }
+    }
+
+    async fn append_later(&mut self, batch: Box<BatchBuilder>) -> Result<(), End> {
+        let appended = self.broker.journal.append(*batch, Some(&self.owned.session.signal)).await;
+        self.note_appended(appended)
+    }
+
+    /// Queues the answers to what was appended, or was not.
+    fn note_appended(&mut self, appended: Result<Arc<Batch>, AppendError>) -> Result<(), End> {
         let answers = std::mem::take(&mut self.answers);
         let best_effort = std::mem::take(&mut self.best_effort);
-        let condition = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+        let condition = match appended {
             Ok(batch) => {
                 self.note_held(&answers, batch.last());
                 Condition::Settled(batch)
@@ -305,22 +332,20 @@ impl<S> Connection<S> {
     /// Puts the CONNECT on record again, where there was no room for it: without it, nothing that the
     /// session does has an effect.
     async fn introduce(&mut self) -> Result<(), End> {
-        if !self.batch.is_empty() && self.introduction.is_refused() {
-            let mut batch = BatchBuilder::default();
-            Change::Connect {
-                client_id: self.owned.session.client_id.as_str(),
-                expiry: self.owned.state.expiry,
-                receive_maximum: self.agreement.receive_maximum,
-                will: None,
-            }
-            .record(self.owned.session.id, false, &mut batch);
-            self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
-                Ok(batch) => Introduction::Appended(batch),
-                Err(AppendError::Full) => Introduction::Refused,
-                Err(AppendError::Failed) => return Err(End::JournalFailed),
-                Err(AppendError::Closed) => return Err(End::ShuttingDown),
-            };
+        let mut batch = BatchBuilder::default();
+        Change::Connect {
+            client_id: self.owned.session.client_id.as_str(),
+            expiry: self.owned.state.expiry,
+            receive_maximum: self.agreement.receive_maximum,
+            will: None,
         }
+        .record(self.owned.session.id, false, &mut batch);
+        self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
+            Ok(batch) => Introduction::Appended(batch),
+            Err(AppendError::Full) => Introduction::Refused,
+            Err(AppendError::Failed) => return Err(End::JournalFailed),
+            Err(AppendError::Closed) => return Err(End::ShuttingDown),
+        };
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl Dispatch {
             if session.account.ended {
                 sessions.forget(id);
             }
-            self.ledger.open(session.account);
+            self.ledger.open_stored(session.account);
             for (filter, options, identifier) in session.subscriptions {
                 let Some(subscription) = change::subscription(&filter, options) else { continue };
                 self.resubscribe(&living, &subscription, identifier);

@@ -16,7 +16,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::{acknowledge::Unrecorded, mailbox::Mailbox, window::Window};
+use super::{acknowledge::Unrecorded, mailbox::Mailbox, presence::Presence, window::Window};
 use crate::types::{ClientId, Sequence, Signal};
 
 type Random = foldhash::fast::RandomState;
@@ -40,6 +40,8 @@ pub struct Session {
     pub subscriptions: Mutex<HashSet<Box<str>, Random>>,
     /// Numbers of sent messages that were given to other members of a shared subscription.
     pub given_away: Mutex<Vec<u64>>,
+    /// Its connection, while it has one.
+    pub presence: Mutex<Option<Arc<Presence>>>,
     /// Whether the dispatcher has already listed it to be woken.
     pub listed: AtomicBool,
     /// Whether the ledger keeps its queue, and must be told what is acknowledged.
@@ -126,6 +128,7 @@ impl Session {
             mailbox: Mutex::default(),
             subscriptions: Mutex::default(),
             given_away: Mutex::default(),
+            presence: Mutex::default(),
             listed: AtomicBool::new(false),
             tracked: AtomicBool::new(false),
             untracked: AtomicU64::new(0),

@@ -147,7 +147,8 @@ fn after(start: Micros, time: Duration) -> Micros {
 /// All accounts.
 #[derive(Default)]
 pub struct Ledger {
-    accounts: HashMap<SessionId, Account, Random>,
+    /// Boxed: a table keeps room for twice as many.
+    accounts: HashMap<SessionId, Box<Account>, Random>,
     by_client: HashMap<ClientId, SessionId, Random>,
     deadlines: BTreeSet<(Micros, SessionId)>,
     /// Those whose queue takes nothing for now.
@@ -161,6 +162,12 @@ pub struct Ledger {
 impl Ledger {
     /// Opens an account. The client's name leads to it from now on.
     pub fn open(&mut self, account: Account) {
+        self.dirty.insert(account.session.id);
+        self.open_stored(account);
+    }
+
+    /// As [`Ledger::open`], with an account that is as the store has it.
+    pub fn open_stored(&mut self, account: Account) {
         let id = account.session.id;
         if !account.ended {
             self.by_client.insert(account.session.client_id.clone(), id);
@@ -168,8 +175,7 @@ impl Ledger {
         if account.closed {
             self.closed.insert(id);
         }
-        self.accounts.insert(id, account);
-        self.dirty.insert(id);
+        self.accounts.insert(id, Box::new(account));
     }
 
     /// Closes an account for good, with everything that the store has of it.
@@ -202,7 +208,7 @@ impl Ledger {
             stored: account.stored,
             ..Account::new(account.session)
         };
-        self.accounts.insert(id, left);
+        self.accounts.insert(id, Box::new(left));
         self.dirty.insert(id);
         self.set_deadline(id);
     }
@@ -217,7 +223,7 @@ impl Ledger {
     /// The account of a session.
     #[must_use]
     pub fn get(&self, id: SessionId) -> Option<&Account> {
-        self.accounts.get(&id)
+        self.accounts.get(&id).map(Box::as_ref)
     }
 
     /// The account of a session, to be changed: the store will have it. Deadlines follow with
@@ -237,7 +243,7 @@ impl Ledger {
 
     /// All accounts.
     pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Account)> {
-        self.accounts.iter()
+        self.accounts.iter().map(|(id, account)| (id, &**account))
     }
 
     /// Queues a numbered message.
@@ -267,14 +273,14 @@ impl Ledger {
     /// Counts the time to what an absent client's session is to do next. Call before and after a
     /// change of anything that it depends on: [`Ledger::forget_deadline`] is the other half.
     pub fn set_deadline(&mut self, id: SessionId) {
-        if let Some(due) = self.accounts.get(&id).and_then(Account::deadline) {
+        if let Some(due) = self.accounts.get(&id).and_then(|account| account.deadline()) {
             self.deadlines.insert((due, id));
         }
     }
 
     /// See [`Ledger::set_deadline`].
     pub fn forget_deadline(&mut self, id: SessionId) {
-        if let Some(due) = self.accounts.get(&id).and_then(Account::deadline) {
+        if let Some(due) = self.accounts.get(&id).and_then(|account| account.deadline()) {
             self.deadlines.remove(&(due, id));
         }
     }

@@ -53,6 +53,9 @@ type Row = (&'static str, Vec<u8>);
 /// A filter with its options and identifier.
 type StoredSubscription = (Box<str>, u8, u32);
 
+/// A retained message with its topic.
+type StoredMessage = (Box<str>, Arc<OwnedRecord>);
+
 /// Changes that the store does not have, by row; the newest of each.
 #[derive(Default)]
 pub struct Changes {
@@ -128,10 +131,9 @@ impl Changes {
 }
 
 /// What a start finds in the store.
-#[derive(Default)]
 pub struct Stored {
     /// Retained messages by topic, in order.
-    pub retained: Vec<(Box<str>, Arc<OwnedRecord>)>,
+    pub retained: Vec<StoredMessage>,
     /// Groups: text, number, turn.
     pub groups: Vec<(Box<str>, GroupId, u64)>,
     /// Sessions.
@@ -146,51 +148,77 @@ pub struct StoredSession {
     pub subscriptions: Vec<StoredSubscription>,
 }
 
-/// Reads everything; `revive` makes the living half of each session.
+/// Reads everything; `revive` makes the living half of each session. Retained messages are read beside the rest,
+/// by a thread of their own: a start waits for this.
 ///
 /// # Errors
 /// [`StateError`]
 pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Session>) -> Result<Stored, StateError> {
-    let mut stored = Stored::default();
-    let mut damaged = None;
+    std::thread::scope(|scope| {
+        let retained = scope.spawn(|| load_retained(store));
+        let sessions = load_sessions(store, revive)?;
+        let groups = load_groups(store)?;
+        let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Stored { retained, groups, sessions })
+    })
+}
+
+/// Every row of a space, unless `take` says of one that it is damaged.
+fn load_space(
+    store: &StateStore,
+    space: &'static str,
+    mut take: impl FnMut(&[u8], &[u8]) -> Option<()>,
+) -> Result<(), StateError> {
+    let mut is_whole = true;
+    store.load(space, |key, value| is_whole &= take(key, value).is_some())?;
+    if is_whole { Ok(()) } else { Err(StateError::Value { space }) }
+}
+
+fn load_sessions(
+    store: &StateStore,
+    revive: impl Fn(SessionId, ClientId) -> Arc<Session>,
+) -> Result<BTreeMap<SessionId, StoredSession>, StateError> {
+    let mut sessions = BTreeMap::new();
     let mut chunks: HashMap<SessionId, Vec<(u64, Packed)>, Random> = HashMap::default();
-    store.load(QUEUES, |key, value| match split_chunk_key(key).zip(Packed::read(value)) {
-        Some(((id, first), packed)) => chunks.entry(id).or_default().push((first, packed)),
-        None => damaged = Some(QUEUES),
+    load_space(store, QUEUES, |key, value| {
+        let ((id, first), packed) = split_chunk_key(key).zip(Packed::read(value))?;
+        chunks.entry(id).or_default().push((first, packed));
+        Some(())
     })?;
-    store.load(SESSIONS, |key, value| {
-        let account = split_key(key)
-            .and_then(|(id, _)| decode_account(value, chunks.remove(&id), |client_id| revive(id, client_id)));
-        match account {
-            Some(account) => {
-                let session = StoredSession { account, subscriptions: Vec::new() };
-                stored.sessions.insert(session.account.session.id, session);
-            }
-            None => damaged = Some(SESSIONS),
+    load_space(store, SESSIONS, |key, value| {
+        let (id, _) = split_key(key)?;
+        let account = decode_account(value, chunks.remove(&id), |client_id| revive(id, client_id))?;
+        sessions.insert(id, StoredSession { account, subscriptions: Vec::new() });
+        Some(())
+    })?;
+    load_space(store, SUBSCRIPTIONS, |key, value| {
+        let (id, subscription) = decode_subscription(key, value)?;
+        if let Some(session) = sessions.get_mut(&id) {
+            session.subscriptions.push(subscription);
         }
+        Some(())
     })?;
-    store.load(SUBSCRIPTIONS, |key, value| match decode_subscription(key, value) {
-        Some((id, subscription)) => {
-            if let Some(session) = stored.sessions.get_mut(&id) {
-                session.subscriptions.push(subscription);
-            }
-        }
-        None => damaged = Some(SUBSCRIPTIONS),
+    Ok(sessions)
+}
+
+fn load_groups(store: &StateStore) -> Result<Vec<(Box<str>, GroupId, u64)>, StateError> {
+    let mut groups = Vec::new();
+    load_space(store, GROUPS, |key, mut value| {
+        let (id, turn) = (read_varint(&mut value)?, read_varint(&mut value)?);
+        groups.push((std::str::from_utf8(key).ok()?.into(), GroupId(id), turn));
+        Some(())
     })?;
-    store.load(GROUPS, |key, mut value| {
-        let numbers = read_varint(&mut value).zip(read_varint(&mut value));
-        match std::str::from_utf8(key).ok().zip(numbers) {
-            Some((text, (id, turn))) => stored.groups.push((text.into(), GroupId(id), turn)),
-            None => damaged = Some(GROUPS),
-        }
+    Ok(groups)
+}
+
+fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {
+    let mut retained = Vec::new();
+    load_space(store, RETAINED, |key, value| {
+        let record = OwnedRecord::from_bytes(value.to_vec())?;
+        retained.push((std::str::from_utf8(key).ok()?.into(), Arc::new(record)));
+        Some(())
     })?;
-    store.load(RETAINED, |key, value| {
-        match std::str::from_utf8(key).ok().zip(OwnedRecord::from_bytes(value.to_vec())) {
-            Some((topic, record)) => stored.retained.push((topic.into(), Arc::new(record))),
-            None => damaged = Some(RETAINED),
-        }
-    })?;
-    damaged.map_or(Ok(stored), |space| Err(StateError::Value { space }))
+    Ok(retained)
 }
 
 fn key(id: SessionId, rest: &[u8]) -> Vec<u8> {

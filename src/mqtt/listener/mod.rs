@@ -17,7 +17,6 @@ mod websocket;
 
 use std::{fmt, io, os::fd::AsRawFd, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use handshakes::Handshake;
 
-use super::{Broker, Profile};
+use super::{Broker, Profile, connection::Connection};
 use crate::{
     auth::Admission,
     types::{Descriptors, ListenAddress, Origin, Peer},
@@ -162,9 +161,6 @@ impl Listener {
         match &self.bound {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                if let Err(error) = tcp::prepare(&stream) {
-                    tracing::debug!(%peer, %error, "cannot set socket options");
-                }
                 Ok((Socket::Tcp(stream), peer.into()))
             }
             Bound::Unix(listener, _) => {
@@ -181,27 +177,39 @@ impl Listener {
         let connections = entrance.broker.connections.clone();
         let (tls, websocket, proxy) = (self.terms.current().tls.clone(), self.websocket.clone(), self.proxy_protocol);
         match (tls, websocket) {
-            (None, None) if !proxy => drop(connections.spawn(entrance.serve(socket))),
-            (None, None) => drop(connections.spawn(async move {
-                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
-                entrance.serve(socket).await;
-            })),
-            (Some(tls), None) => drop(connections.spawn(async move {
-                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
-                let Some(stream) = entrance.step("TLS", tls.accept(socket)).await else { return };
-                entrance.serve(stream).await;
-            })),
-            (None, Some(policy)) => drop(connections.spawn(async move {
-                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
-                let Some(stream) = entrance.step("WebSocket", websocket::accept(socket, &policy)).await else { return };
-                entrance.serve(stream).await;
-            })),
-            (Some(tls), Some(policy)) => drop(connections.spawn(async move {
-                let Some((socket, entrance)) = entrance.learn_peer(socket, proxy).await else { return };
-                let Some(stream) = entrance.step("TLS", tls.accept(socket)).await else { return };
-                let Some(stream) = entrance.step("WebSocket", websocket::accept(stream, &policy)).await else { return };
-                entrance.serve(stream).await;
-            })),
+            (None, None) => drop(connections.spawn(serve(async move {
+                let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
+                entrance.open(socket).await
+            }))),
+            (Some(tls), None) => drop(connections.spawn(serve(async move {
+                let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
+                let stream = entrance.step("TLS", tls.accept(socket)).await?;
+                entrance.open(stream).await
+            }))),
+            (None, Some(policy)) => drop(connections.spawn(serve(async move {
+                let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
+                let stream = entrance.step("WebSocket", websocket::accept(socket, &policy)).await?;
+                entrance.open(stream).await
+            }))),
+            (Some(tls), Some(policy)) => drop(connections.spawn(serve(async move {
+                let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
+                let stream = entrance.step("TLS", tls.accept(socket)).await?;
+                let stream = entrance.step("WebSocket", websocket::accept(stream, &policy)).await?;
+                entrance.open(stream).await
+            }))),
+        }
+    }
+}
+
+/// A connection from its first byte to its last. Coming as far as CONNACK takes much space for a moment, and
+/// has it in a box that is gone when that is done.
+fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    opening: impl Future<Output = Option<Box<Connection<S>>>>,
+) -> impl Future<Output = ()> {
+    let opening = Box::pin(opening);
+    async move {
+        if let Some(connection) = opening.await {
+            connection.run().await;
         }
     }
 }
@@ -229,13 +237,13 @@ impl Door {
             tracing::debug!(%peer, %error, "cannot set socket options");
         }
         let entrance = self.open(peer);
-        self.broker.connections.spawn(entrance.serve(stream.map(Socket::Tcp)));
+        self.broker.connections.spawn(serve(entrance.open(stream.map(Socket::Tcp))));
     }
 
     /// Serves a connection of any kind from its first byte of MQTT to its last: for those who bring a
     /// stream of their own, such as the fuzz targets. Not counted by [`Broker::drain`].
     pub fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer) -> impl Future<Output = ()> + use<S> {
-        self.open(peer).serve(stream)
+        serve(self.open(peer).open(stream))
     }
 
     fn open(&self, peer: Peer) -> Entrance {
@@ -275,9 +283,9 @@ struct Entrance {
 }
 
 impl Entrance {
-    /// Not async itself: that would hold `stream` twice for all of the connection's life.
-    fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = ()> {
-        self.broker.serve(stream, self.peer, self.profile, self.handshake, self.admission)
+    /// Not async itself: that would hold `stream` twice.
+    fn open<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = Option<Box<Connection<S>>>> {
+        self.broker.welcome_client(stream, self.peer, self.profile, self.handshake, self.admission)
     }
 
     /// Takes a proxy's word for who the client is, where the listener asks for it.
@@ -289,26 +297,23 @@ impl Entrance {
     }
 
     /// Takes a step within the time for all of them; none when the connection is to be closed.
-    /// Boxed, so that a connection does not hold the step's space for all its life.
-    fn step<'a, T, E: StepError>(
-        &'a self,
+    async fn step<T, E: StepError>(
+        &self,
         what: &'static str,
-        step: impl Future<Output = Result<T, E>> + Send + 'a,
-    ) -> BoxFuture<'a, Option<T>> {
-        Box::pin(async move {
-            let step = self.handshake.run(timeout_at(self.deadline, step));
-            let peer = self.peer;
-            match self.broker.background.run_until_cancelled(step).await?? {
-                Ok(Ok(outcome)) => return Some(outcome),
-                Ok(Err(error)) if error.is_protocol_error() => {
-                    self.broker.statistics.protocol_errors.add(1);
-                    tracing::warn!(%peer, reason = %error, "refused a connection");
-                }
-                Ok(Err(error)) => tracing::debug!(%peer, what, %error, "a handshake failed"),
-                Err(_) => tracing::debug!(%peer, what, "no handshake in time"),
+        step: impl Future<Output = Result<T, E>> + Send,
+    ) -> Option<T> {
+        let step = self.handshake.run(timeout_at(self.deadline, step));
+        let peer = self.peer;
+        match self.broker.background.run_until_cancelled(step).await?? {
+            Ok(Ok(outcome)) => return Some(outcome),
+            Ok(Err(error)) if error.is_protocol_error() => {
+                self.broker.statistics.protocol_errors.add(1);
+                tracing::warn!(%peer, reason = %error, "refused a connection");
             }
-            None
-        })
+            Ok(Err(error)) => tracing::debug!(%peer, what, %error, "a handshake failed"),
+            Err(_) => tracing::debug!(%peer, what, "no handshake in time"),
+        }
+        None
     }
 }
 
@@ -351,5 +356,22 @@ impl Occasionally {
             drop(last);
             say();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection takes beside its session is these two, and the socket's registration
+    /// (docs/decisions/0009-idle-connections.md).
+    #[test]
+    fn a_connection_and_its_task_are_small() {
+        async fn opening() -> Option<Box<Connection<Socket>>> {
+            None
+        }
+        let task = size_of_val(&serve(opening()));
+        let connection = size_of::<Connection<Socket>>();
+        assert!(task <= 136 && connection <= 512, "{task} and {connection} bytes");
     }
 }

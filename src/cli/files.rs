@@ -1,10 +1,10 @@
-//! Looks at the certificates, keys and accounts that the configuration names, before anything is opened:
+//! Looks at the certificates, keys, accounts and access rules that the configuration names, before anything is opened:
 //! a file that is missing is a mistake in the configuration as much as a wrong value is.
 
 use std::path::{Path, absolute};
 
 use crate::{
-    auth::PasswordFile,
+    auth::{PasswordFile, access::read_acl_file},
     certs::{
         CertificateFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem, client_ca_problem,
         key_problem,
@@ -32,6 +32,11 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)
+    {
+        problems.push((key, error.to_string()));
+    }
+    if let Some((key, file)) = settings.acl_file()
+        && let Err(error) = read_acl_file(file)
     {
         problems.push((key, error.to_string()));
     }

@@ -5,11 +5,13 @@
 
 #![cfg(test)]
 
+mod access;
 mod architecture;
 mod authentication;
 mod browser;
 mod crash;
 mod crash_subscribers;
+mod failed_attempts;
 mod floods;
 mod full_disk;
 mod greedy;

@@ -6,6 +6,7 @@
 
 mod admissions;
 mod descriptors;
+mod devices;
 mod greeting;
 mod health;
 mod metrics;
@@ -33,6 +34,7 @@ use crate::{
         Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, RouteSettings, Settings,
         TlsSettings,
     },
+    devices::Devices,
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
@@ -63,7 +65,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         Box::new(move |topic| policy.guarantees(topic)),
     );
     broker.set_rules(rules::read(&settings.auth)?);
-    let dispatcher = restore(&broker, store).await?;
+    let dispatcher = restore(&broker, Arc::clone(&store)).await?;
 
     let database = database(&settings)?;
     let writer = database.as_ref().map(|database| {
@@ -81,6 +83,9 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(dispatcher.run(stop.consumers.clone()));
+    let devices =
+        Devices::open(journal.clone(), Arc::clone(&mapper), store).context("read what is known of devices")?;
+    consumers.spawn(devices.clone().run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
     consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
@@ -113,6 +118,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
+        devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {

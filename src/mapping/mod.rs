@@ -25,7 +25,7 @@ use self::{
     event_id::JournalBits,
     table::{DEVICE, Subject, TOPIC},
 };
-use crate::types::{EventMapper, Publication, Source, SynapEvent, subject_id};
+use crate::types::{EventMapper, Publication, Sequence, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -73,6 +73,15 @@ impl EventMapper for Mapper {
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
+    }
+
+    fn names_device(&self, topic: &str) -> bool {
+        let (rule, subject) = self.routes.resolve(topic);
+        matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
+    fn sequence(&self, id: Uuid) -> Sequence {
+        event_id::sequence(id)
     }
 }
 

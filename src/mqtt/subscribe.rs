@@ -28,9 +28,20 @@ impl<S> Connection<S> {
         let mut granted: Vec<Subscription<'_>> = Vec::new();
         let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        let mut asked = 0;
         for subscription in &subscribe.subscriptions {
             let subscription = &self.within_profile(*subscription);
-            match self.check_subscription(subscription) {
+            let is_known = places.contains_key(subscription.filter);
+            // Rules are asked about as many filters as a session may have; a packet can hold far more.
+            if !is_known && self.access.rules().is_some() {
+                asked += 1;
+                if asked > self.broker.settings.maximum_subscriptions {
+                    reasons.push(ReasonCode::QuotaExceeded);
+                    continue;
+                }
+            }
+            let checked = if is_known { Ok(()) } else { self.check_subscription(subscription) };
+            match checked {
                 Err(reason) => reasons.push(reason),
                 Ok(()) => {
                     reasons.push(ReasonCode::granted(subscription.maximum_qos));

@@ -18,6 +18,7 @@ mod query;
 mod resume;
 mod rows;
 mod schema;
+mod series;
 mod statistics;
 mod store;
 mod transport;

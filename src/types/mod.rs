@@ -5,6 +5,7 @@
 
 mod client_id;
 mod descriptors;
+mod device;
 mod event;
 mod event_query;
 mod health;
@@ -17,6 +18,7 @@ mod publication;
 mod qos;
 mod rule_topic;
 mod sequence;
+mod series;
 mod session;
 mod signal;
 mod timestamp;
@@ -25,8 +27,9 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use descriptors::Descriptors;
+pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};
 pub use event::{EventMapper, Reliability, Source, SynapEvent, subject_id};
-pub use event_query::{EventPage, EventQuery};
+pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;
 pub use listen_address::{ListenAddress, ListenAddressError};
@@ -37,6 +40,7 @@ pub use publication::Publication;
 pub use qos::{Qos, QosError};
 pub use rule_topic::{RuleLevel, RuleTopic, RuleTopicError};
 pub use sequence::{Epoch, LastEventId, LastEventIdError, Sequence};
+pub use series::{Bucket, SeriesBuilder, SeriesQuery};
 pub use session::{SessionInfo, SessionPage, SessionQuery};
 pub use signal::Signal;
 pub use timestamp::{Micros, TimestampError};

@@ -559,3 +559,13 @@ async fn the_examples_of_the_documentation_work_as_pasted() {
     let config = config.replace("\"acl\"", &format!("{acl:?}"));
     Setup::default().config(&config).start().await.finish(PEER).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_packet_asks_the_rules_about_no_more_filters_than_a_session_may_have() {
+    let (_accounts, bridge) = with_rules(&format!("{RULES}\n[mqtt]\nmaximum_subscriptions = 2")).await;
+    let mut client = client(&bridge, Version::V5, "anna", "anna").await;
+    let filters = [("users/anna", 1), ("x", 1), ("users/anna", 2), ("y", 1), ("z", 1)];
+    client.send(&subscribe_many(Version::V5, 7, &filters, 0)).await;
+    assert_eq!(client.expect(kind::SUBACK).await.reasons(), [1, NOT_AUTHORIZED, 2, 0x97, 0x97]);
+    bridge.finish(PEER).await;
+}

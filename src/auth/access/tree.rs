@@ -181,6 +181,9 @@ impl RuleTree {
                 *found |= node.multi;
                 for next in self.children(at, node, names) {
                     self.overlap(next, levels.clone(), names, found);
+                    if found.contains(node.all) {
+                        return;
+                    }
                 }
             }
             Some(level) => self.along(
@@ -226,6 +229,9 @@ impl RuleTree {
         *found |= node.here | node.multi;
         for next in self.children(at, node, names) {
             self.everything(next, names, found);
+            if found.contains(node.all) {
+                return;
+            }
         }
     }
 

@@ -86,6 +86,26 @@ pub const NONCE_BYTES: usize = 18;
 /// Characters of the client's part of a SCRAM nonce, which an exchange keeps.
 pub const MAXIMUM_CLIENT_NONCE_BYTES: usize = 256;
 
+/// Failed attempts to prove who one is within [`FAILED_ATTEMPTS_WINDOW`], of an address or for a user name,
+/// after which it is refused for a while: room for typing errors and a device with an old password,
+/// none for guessing.
+pub const FAILED_ATTEMPTS: u32 = 10;
+
+/// Time within which failed attempts add up.
+pub const FAILED_ATTEMPTS_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long an address or a user name is refused after too many: ten guesses a minute need 19 years for
+/// a hundred million passwords.
+pub const BAN: Duration = Duration::from_secs(60);
+
+/// Addresses and names that failed attempts are counted of, and as many that are known to be good; some
+/// 100 bytes each. Beyond, the oldest are forgotten.
+pub const ATTEMPT_RECORDS: usize = 10_000;
+
+/// Topics of which a connection remembers whether its client may publish to or receive them; devices
+/// mostly have one or two. Searched one by one.
+pub const REMEMBERED_TOPICS: usize = 4;
+
 /// Messages that wait for one session, online or not.
 pub const MAXIMUM_QUEUED_MESSAGES: usize = 100_000;
 

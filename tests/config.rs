@@ -145,8 +145,10 @@ fn the_ca_that_a_first_start_makes_may_be_named_before_it_is_there() {
 #[test]
 fn check_config_prints_what_is_in_effect() {
     let dir = tempfile::tempdir().unwrap();
-    let variables =
-        [("DATABASE_URL", "postgres://synap:secret@db/pod"), ("SYNAP_MQTT__LISTENER", "[{ bind = \"0.0.0.0:1883\" }]")];
+    let variables = [
+        ("DATABASE_URL", "postgres://synap:secret@db/pod"),
+        ("SYNAP_MQTT__LISTENER", "[{ bind = \"0.0.0.0:1883\", allow_anonymous = true }]"),
+    ];
     let output = synap_mqtt(dir.path(), &["check-config"], &variables);
     assert!(output.status.success(), "{output:?}");
     let printed = text(&output.stdout);
@@ -250,6 +252,48 @@ fn a_wrong_password_file_exits_78_before_anything_is_made() {
     assert_eq!(unchecked.status.code(), Some(78));
     assert!(text(&unchecked.stderr).contains("`http.authentication`: needs the accounts of `auth.password_file`"));
     assert_eq!(names(dir.path()), ["passwords", "pod.toml"]);
+}
+
+#[test]
+fn access_rules_are_looked_at_before_anything_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[auth]\nacl_file = \"acl\"\n";
+    let key = "pod.toml:2: `auth.acl_file`: ";
+    let absent = "acl: cannot read the access rules: No such file or directory (os error 2)";
+    assert_refused(dir.path(), config, &[&format!("{key}{absent}")]);
+    fs::write(dir.path().join("acl"), "user anna\n\ntopic raed a/#\n").unwrap();
+    let fault = "acl:3: `raed`: expected read, write, readwrite or deny in front of the topic";
+    assert_refused(dir.path(), config, &[&format!("{key}{fault}")]);
+    fs::write(dir.path().join("acl"), "user anna\n\ntopic read a/#\n").unwrap();
+    let output = synap_mqtt(dir.path(), &["--config", "pod.toml", "check-config"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    let wrong = "[[auth.rule]]\nallow = [\"publish\"]\ntopics = [\"a/#/b\"]\n";
+    let problem = "pod.toml:3: `auth.rule[0].topics[0]`: \"a/#/b\": # must be the last character of a topic filter and stand alone \
+                   in its level";
+    assert_refused(dir.path(), wrong, &[problem]);
+}
+
+#[test]
+fn what_other_machines_reach_asks_who_they_are_or_says_that_it_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("passwords"), "").unwrap();
+    let open = "[[listener]]\nbind = \"0.0.0.0:0\"\n[http]\nbind = \"[::]:0\"\n";
+    let listener = "0.0.0.0:0 is open to other machines and asks nobody who they are: it needs the accounts of \
+                    `auth.password_file` with authentication = \"required\", or tls = { client_ca = … }; \
+                    allow_anonymous = true where anyone may be a client";
+    let http = "[::]:0 is open to other machines, and stream, page and stored events ask nobody who they are: bind it to \
+                127.0.0.1, or set allow_anonymous = true where anyone may read every event";
+    let problems = [format!("pod.toml:2: `listener[0].bind`: {listener}"), format!("pod.toml:4: `http.bind`: {http}")];
+    assert_refused(dir.path(), open, &[&problems[0], &problems[1]]);
+    for right in [
+        "[[listener]]\nbind = \"0.0.0.0:0\"\nallow_anonymous = true\n[http]\nbind = \"[::]:0\"\nallow_anonymous = true\n",
+        "[[listener]]\nbind = \"0.0.0.0:0\"\n[auth]\npassword_file = \"passwords\"\n",
+    ] {
+        fs::write(dir.path().join("pod.toml"), right).unwrap();
+        let output = synap_mqtt(dir.path(), &["check-config", "--config", "pod.toml"], &[]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(text(&output.stdout).contains("# warning: `listener[0].bind` 0.0.0.0:0 is open"), "{output:?}");
+    }
 }
 
 #[test]

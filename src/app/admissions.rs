@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Accounts, Admission, Authenticator, PasswordFile, PasswordFileError},
+    auth::{Accounts, Admission, AttemptLimits, Authenticator, PasswordFile, PasswordFileError},
     config::{AuthSettings, Authentication, Settings},
 };
 
@@ -25,6 +25,10 @@ impl Admissions {
         let settings = settings.auth.clone();
         let file = settings.password_file.as_deref().map(PasswordFile::read).transpose()?;
         let authenticator = file.map(|file| Arc::new(Authenticator::new(file.into_accounts())));
+        if let Some(authenticator) = &authenticator {
+            let AuthSettings { failed_attempts, ban, .. } = settings;
+            authenticator.limit_attempts(AttemptLimits { failures: failed_attempts, ban });
+        }
         Ok(Self { settings, authenticator })
     }
 

@@ -66,6 +66,16 @@ fn collect_broker(broker: &Broker) {
     counter!("synap_mqtt_connections_total").absolute(statistics.accepted.get());
     counter!("synap_mqtt_connections_refused_total").absolute(statistics.protocol_errors.get());
     counter!("synap_mqtt_authentications_failed_total").absolute(statistics.unauthenticated.get());
+    counter!("synap_mqtt_authentications_banned_total").absolute(statistics.banned.get());
+    counter!("synap_mqtt_sessions_withheld_total").absolute(statistics.foreign_sessions.get());
+    for (action, counted) in [
+        ("publish", &statistics.may_not_publish),
+        ("subscribe", &statistics.may_not_subscribe),
+        ("receive", &statistics.may_not_receive),
+        ("will", &statistics.may_not_have_will),
+    ] {
+        counter!("synap_mqtt_access_refused_total", "action" => action).absolute(counted.get());
+    }
     for (reason, counted) in [("descriptors", &statistics.turned_away), ("handshakes", &statistics.pushed_out)] {
         counter!("synap_mqtt_connections_shed_total", "reason" => reason).absolute(counted.get());
     }

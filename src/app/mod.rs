@@ -11,6 +11,7 @@ mod greeting;
 mod health;
 mod metrics;
 mod reload;
+mod rules;
 mod sessions;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         broker_settings(&settings, &descriptors),
         Box::new(move |topic| policy.guarantees(topic)),
     );
+    broker.set_rules(rules::read(&settings.auth)?);
     let dispatcher = restore(&broker, Arc::clone(&store)).await?;
 
     let database = database(&settings)?;
@@ -133,7 +135,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
-    let reloader = Reloader::new(reload, settings.clone(), terms, http_terms.clone())?;
+    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
     let services = Services {
@@ -254,8 +256,9 @@ async fn bind(
 ) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for listener in &settings.listeners {
-        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt, authentication } =
-            listener;
+        let ListenerSettings {
+            bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt, authentication, ..
+        } = listener;
         let (maximum_packet_size, mqtt) = mqtt.or(&settings.limits, &settings.mqtt);
         let options = ListenerOptions {
             address: bind.clone(),

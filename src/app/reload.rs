@@ -1,14 +1,20 @@
 //! SIGHUP: reads the configuration again and puts in effect what can change while the bridge runs: the
-//! log filter, certificates and keys, and what new connections are allowed. A wrong configuration
-//! changes nothing; what needs a restart is named.
+//! log filter, certificates and keys, what new connections are allowed, and the access rules, also of those
+//! there are. A wrong configuration changes nothing; what needs a restart is named.
 //!
 //! The password file is read again by [`super::admissions`].
+
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{profile, tls_config};
-use crate::{config::Settings, mqtt::Terms, telemetry::log::Log};
+use super::{profile, rules, tls_config};
+use crate::{
+    config::{AuthSettings, Settings},
+    mqtt::{Broker, Terms},
+    telemetry::log::Log,
+};
 
 /// Reads the settings again, or says what is wrong with them.
 pub type Load = dyn Fn() -> Result<Settings, String> + Send + Sync;
@@ -27,6 +33,7 @@ pub struct Reloader {
     hangup: Signal,
     /// What is in effect.
     settings: Settings,
+    broker: Arc<Broker>,
     /// By listener, in the order of the settings.
     listeners: Vec<Terms>,
     http: Terms,
@@ -37,8 +44,14 @@ impl Reloader {
     ///
     /// # Errors
     /// As the system says.
-    pub fn new(reload: Reload, settings: Settings, listeners: Vec<Terms>, http: Terms) -> std::io::Result<Self> {
-        Ok(Self { reload, hangup: signal(SignalKind::hangup())?, settings, listeners, http })
+    pub fn new(
+        reload: Reload,
+        settings: Settings,
+        broker: Arc<Broker>,
+        listeners: Vec<Terms>,
+        http: Terms,
+    ) -> std::io::Result<Self> {
+        Ok(Self { reload, hangup: signal(SignalKind::hangup())?, settings, broker, listeners, http })
     }
 
     /// Works until `stop` fires.
@@ -71,6 +84,14 @@ impl Reloader {
         effective.mqtt.maximum_queued_messages = allowed.maximum_queued_messages;
         effective.mqtt.maximum_queued_bytes = allowed.maximum_queued_bytes;
         effective.mqtt.maximum_queued_best_effort = allowed.maximum_queued_best_effort;
+        match rules::read(&new.auth) {
+            Ok(rules) => {
+                self.broker.set_rules(rules);
+                let AuthSettings { password_file, failed_attempts, ban, .. } = effective.auth;
+                effective.auth = AuthSettings { password_file, failed_attempts, ban, ..new.auth.clone() };
+            }
+            Err(error) => tracing::error!(%error, "the access rules stay as they were"),
+        }
         if new.listeners.len() == effective.listeners.len() {
             for (known, new) in effective.listeners.iter_mut().zip(&new.listeners) {
                 known.mqtt = new.mqtt.clone();

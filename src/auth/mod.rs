@@ -2,7 +2,9 @@
 //!
 //! [`PasswordFile`] is what an operator edits; [`Accounts`] is what was read of it, complete and in
 //! memory. An [`Authenticator`] answers for one such file: whether a password is right, and the
-//! server's side of SCRAM-SHA-256 ([`Exchange`]). An [`Admission`] says what a port asks of clients.
+//! server's side of SCRAM-SHA-256 ([`Exchange`]); it hears nobody who fails too often. An [`Admission`] says what a port asks of clients.
+//!
+//! [`access`] is who may do what.
 //!
 //! No task owns anything here: connections call in, and what takes long runs on blocking threads,
 //! a bounded number at a time.
@@ -13,8 +15,10 @@
 //!
 //! Failure: a file with a fault is refused whole, with the fault's line; nobody is let in by it.
 
+pub mod access;
 mod accounts;
 mod admission;
+mod attempts;
 mod authenticator;
 mod derivation;
 mod password_file;
@@ -26,7 +30,8 @@ mod verifier;
 
 pub use accounts::{Accounts, User};
 pub use admission::Admission;
-pub use authenticator::Authenticator;
+pub use attempts::AttemptLimits;
+pub use authenticator::{Authenticator, PasswordError};
 pub use password_file::{LineError, NameError, PasswordFile, PasswordFileError};
 pub use scram::{Exchange, METHOD, Proven, ScramError};
 pub use verifier::{Verifier, VerifierError};

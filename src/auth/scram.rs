@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use super::{
     Accounts, User,
     accounts::Found,
+    prepare,
     verifier::{Key, hmac},
 };
 use crate::limits;
@@ -43,6 +44,9 @@ pub enum ScramError {
     /// A wrong password, or a name that nobody has.
     #[error("the user name or password is wrong")]
     Proof,
+    /// The client, or the name, has failed too often to be heard now.
+    #[error("too many failed attempts")]
+    Banned,
     /// The system has no random numbers.
     #[error("no random numbers")]
     Random,
@@ -52,6 +56,8 @@ pub enum ScramError {
 #[derive(Debug)]
 pub struct Exchange {
     found: Found,
+    /// The name that is to be proven, in the form that accounts have.
+    name: Box<str>,
     /// The start of the client's first message, which its final one must repeat.
     gs2_header: Box<str>,
     nonce: Box<str>,
@@ -88,6 +94,7 @@ impl Exchange {
         let server_first = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Self {
             found,
+            name: prepare::name(&first.name).as_deref().unwrap_or(&first.name).into(),
             gs2_header: first.gs2_header.into(),
             nonce: nonce.into(),
             messages: format!("{},{server_first},", first.bare).into(),
@@ -95,11 +102,16 @@ impl Exchange {
         Ok((exchange, server_first))
     }
 
+    /// The name that is to be proven.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Takes the client's final message.
     ///
     /// # Errors
     /// When it proves nothing.
-    pub fn finish(self, client_final: &[u8]) -> Result<Proven, ScramError> {
+    pub(super) fn finish(self, client_final: &[u8]) -> Result<Proven, ScramError> {
         let last = ClientFinal::parse(client_final)?;
         if last.gs2_header != self.gs2_header.as_bytes() {
             return Err(ScramError::OtherChannelBinding);

@@ -6,6 +6,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use proptest::prelude::*;
 
 use super::*;
+use crate::types::Peer;
+
+const PEER: Peer = Peer::Unix { pid: None, uid: 0 };
 
 /// Of the user and the password that RFC 7677 section 3 has, with its salt.
 const PENCIL: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
@@ -164,12 +167,12 @@ fn names_may_have_what_messages_cannot() {
 #[tokio::test]
 async fn passwords_are_checked_by_the_same_accounts() {
     let authenticator = Authenticator::new(user());
-    assert_eq!(authenticator.check_password("user", b"pencil").await.as_deref(), Some("user"));
+    assert_eq!(authenticator.check_password(PEER, "user", b"pencil").await.as_deref(), Ok("user"));
     for (name, password) in [("user", &b"wrong"[..]), ("user", b""), ("nobody", b"pencil"), ("", b""), ("\0", b"\xff")]
     {
-        assert_eq!(authenticator.check_password(name, password).await, None, "{name}");
+        assert_eq!(authenticator.check_password(PEER, name, password).await, Err(PasswordError::Wrong), "{name}");
     }
-    assert_eq!(Authenticator::default().check_password("user", b"pencil").await, None);
+    assert_eq!(Authenticator::default().check_password(PEER, "user", b"pencil").await, Err(PasswordError::Wrong));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Looks at the certificates, keys and accounts that the configuration names, before anything is opened:
+//! Looks at the certificates, keys, accounts and access rules that the configuration names, before anything is opened:
 //! a file that is missing is a mistake in the configuration as much as a wrong value is.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    auth::PasswordFile,
+    auth::{PasswordFile, access::read_acl_file},
     certs::{
         CertificateFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem, client_ca_problem,
         key_problem,
@@ -41,6 +41,11 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)
+    {
+        problems.push((key, error.to_string()));
+    }
+    if let Some((key, file)) = settings.acl_file()
+        && let Err(error) = read_acl_file(file)
     {
         problems.push((key, error.to_string()));
     }

@@ -48,6 +48,9 @@ pub struct ListenerSettings {
     /// What clients must say of themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// Whether it may be open to other machines and ask nobody who they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_anonymous: bool,
 }
 
 fn is_default(settings: &ProfileSettings) -> bool {
@@ -128,6 +131,20 @@ impl Serialize for PageOrigin {
 }
 
 impl ListenerSettings {
+    /// What is wrong with it where other machines reach it: it must ask them who they are, or say that it
+    /// need not.
+    pub(super) fn openness(&self, asked: Authentication) -> Option<String> {
+        let asks = asked == Authentication::Required || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        (self.bind.is_exposed() && !asks && !self.allow_anonymous).then(|| {
+            format!(
+                "{} is open to other machines and asks nobody who they are: it needs the accounts of \
+                 `auth.password_file` with authentication = \"required\", or tls = {{ client_ca = … }}; \
+                 allow_anonymous = true where anyone may be a client",
+                self.bind
+            )
+        })
+    }
+
     /// What is wrong between keys, each with the key to change.
     pub(super) fn check(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let is_file = matches!(self.bind, ListenAddress::Unix(_));
@@ -180,11 +197,27 @@ pub struct HttpSettings {
     /// What clients of MQTT over WebSocket must say of themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// Whether it may be open to other machines although it asks nobody who they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_anonymous: bool,
+}
+
+impl HttpSettings {
+    /// What is wrong with it where other machines reach it.
+    pub(super) fn openness(&self) -> Option<String> {
+        (!self.bind.ip().is_loopback() && !self.allow_anonymous).then(|| {
+            format!(
+                "{} is open to other machines, and stream, page and stored events ask nobody who they are: bind it to \
+                 127.0.0.1, or set allow_anonymous = true where anyone may read every event",
+                self.bind
+            )
+        })
+    }
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { bind: loopback(8080), allowed_origins: Vec::new(), authentication: None }
+        Self { bind: loopback(8080), allowed_origins: Vec::new(), authentication: None, allow_anonymous: false }
     }
 }
 
@@ -199,6 +232,7 @@ pub(super) fn default_listeners() -> Vec<ListenerSettings> {
         tls,
         mqtt: ProfileSettings::default(),
         authentication: None,
+        allow_anonymous: false,
     };
     vec![listener(1883, None), listener(8883, Some(TlsSettings::default()))]
 }

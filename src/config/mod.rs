@@ -5,6 +5,7 @@
 //! valid by construction or by [`Settings::check`]; whoever holds `Settings` need not ask again.
 //! On failure every problem found is named with its key, its place and what would be right.
 
+mod access;
 mod authentication;
 mod broker;
 mod listener;
@@ -26,6 +27,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
@@ -132,6 +134,12 @@ impl Settings {
         Some((KeyPath::default().key("auth").key("password_file"), self.auth.password_file.as_deref()?))
     }
 
+    /// The access rules in mosquitto's form, with the key that names them.
+    #[must_use]
+    pub fn acl_file(&self) -> Option<(KeyPath, &Path)> {
+        Some((KeyPath::default().key("auth").key("acl_file"), self.auth.acl_file.as_deref()?))
+    }
+
     /// Files that the database's URL names, with its key.
     #[must_use]
     pub fn database_files(&self) -> Option<(KeyPath, Vec<DatabaseFile>)> {
@@ -176,9 +184,16 @@ impl Settings {
             problems.extend(listener.check().map(|(key, problem)| (path.key(key), problem.to_owned())));
             let problem = self.auth.check(listener.authentication);
             problems.extend(problem.map(|problem| (path.key("authentication"), problem)));
+            let open = listener.openness(self.auth.effective(listener.authentication));
+            problems.extend(open.map(|problem| (path.key("bind"), problem)));
         }
+        problems.extend(self.http.openness().map(|problem| (root.key("http").key("bind"), problem)));
         let problem = self.auth.check(self.http.authentication);
         problems.extend(problem.map(|problem| (root.key("http").key("authentication"), problem)));
+        for (index, rule) in self.auth.rules.iter().enumerate() {
+            let path = root.key("auth").key("rule").index(index);
+            problems.extend(rule.check(&self.auth.roles).map(|(key, problem)| (path.key(key), problem)));
+        }
         for (index, route) in self.routes.iter().enumerate() {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));

@@ -44,6 +44,7 @@ fn a_file_sets_keys() {
         [[listener]]
         bind = "0.0.0.0:1883"
         tls = false
+        allow_anonymous = true
 
         [[route]]
         topic = "site/{site}/{device}"
@@ -102,6 +103,7 @@ fn listeners_are_of_many_kinds() {
         allowed_origins = ["HTTPS://Example.org:443", "http://localhost:3000"]
         proxy_protocol = true
         tls = true
+        allow_anonymous = true
     "#;
     let settings = read(text, &[]).unwrap();
     let [unix, websocket] = settings.listeners.as_slice() else { panic!("{:?}", settings.listeners) };
@@ -119,9 +121,13 @@ fn listeners_are_of_many_kinds() {
 
 #[test]
 fn ports_ask_for_what_there_is_to_check_it_with() {
-    let listeners = ["", "authentication = \"optional\"", "authentication = \"none\""]
-        .map(|keys| format!("[[listener]]\nbind = \"0.0.0.0:0\"\n{keys}\n"))
-        .concat();
+    let listeners = [
+        "",
+        "authentication = \"optional\"\nallow_anonymous = true",
+        "authentication = \"none\"\nallow_anonymous = true",
+    ]
+    .map(|keys| format!("[[listener]]\nbind = \"0.0.0.0:0\"\n{keys}\n"))
+    .concat();
     let tls = "[[listener]]\nbind = \"0.0.0.0:0\"\ntls = true\n";
     let settings = read(&format!("auth.password_file = \"passwords\"\n{listeners}{tls}"), &[]).unwrap();
     let asked: Vec<_> =
@@ -135,7 +141,7 @@ fn ports_ask_for_what_there_is_to_check_it_with() {
     assert!(warnings[1].contains("anyone who reaches it may publish and subscribe"), "{warnings:?}");
 
     assert_eq!(AuthSettings::default().effective(Option::None), None);
-    let found = problems(&listeners, &[]);
+    let found = problems(&listeners.replace("0.0.0.0", "127.0.0.1"), &[]);
     assert_eq!(found, ["pod.toml:6: `listener[1].authentication`: needs the accounts of `auth.password_file`"]);
     let found = problems("[http]\nauthentication = \"require\"", &[]);
     assert!(found[0].ends_with("did you mean `required`?"), "{found:?}");
@@ -145,8 +151,9 @@ fn ports_ask_for_what_there_is_to_check_it_with() {
 fn what_is_written_is_read_back() {
     for listener in [
         "bind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }",
+        "bind = \"127.0.0.1:2\"\n[[auth.rule]]\ndeny = [\"receive\"]\ntopics = [\"a/%u\"]\nroles = [\"cooks\"]\nanonymous = true\n[auth.roles]\ncooks = [\"anna\"]",
         "bind = \"unix:a.sock\"\nmode = \"0600\"\nproxy_protocol = true",
-        "bind = \"[::]:1\"\nprotocol = \"websocket\"\nallowed_origins = [\"https://example.org\"]\ntls = true",
+        "bind = \"[::]:1\"\nallow_anonymous = true\nprotocol = \"websocket\"\nallowed_origins = [\"https://example.org\"]\ntls = true",
     ] {
         let text = format!("[[listener]]\n{listener}\n[[route]]\ntopic = \"a/{{b}}\"\ntype = \"a.b.c\"\n");
         let settings = read(&text, &[]).unwrap();
@@ -262,6 +269,47 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
         (
             "[[route]]\ntopic = \"a/{n}\"\ntype = \"a.b.c\"\nsubject = \"{m}\"",
             "pod.toml:4: `route[0].subject`: `{m}` is no part that `topic` names in \"a/{n}\"",
+        ),
+        (
+            "[http]\nbind = \"0.0.0.0:80\"",
+            "pod.toml:2: `http.bind`: 0.0.0.0:80 is open to other machines, and stream, page",
+        ),
+        (
+            "[[listener]]\nbind = \"[::]:1883\"\ntls = true",
+            "pod.toml:2: `listener[0].bind`: [::]:1883 is open to other machines and asks nobody who they are: it needs",
+        ),
+        (
+            "auth.password_file = \"p\"\n[[listener]]\nbind = \"10.0.0.1:1\"\nauthentication = \"optional\"",
+            "pod.toml:3: `listener[0].bind`: 10.0.0.1:1 is open to other machines and asks nobody",
+        ),
+        (
+            "[[auth.rule]]\nallow = [\"publish\"]",
+            "pod.toml:1: `auth.rule[0].topics`: a rule has at least one topic: topics = [\"devices/%c/#\"]",
+        ),
+        ("[[auth.rule]]\ntopics = [\"a\"]", "pod.toml:1: `auth.rule[0].allow`: a rule allows or denies something"),
+        (
+            "[[auth.rule]]\nallow = [\"publish\"]\ndeny = [\"receive\"]\ntopics = [\"a\"]",
+            "pod.toml:3: `auth.rule[0].deny`: a rule either allows or denies; write two",
+        ),
+        (
+            "[[auth.rule]]\nallow = [\"pubish\"]\ntopics = [\"a\"]",
+            "pod.toml:2: `auth.rule[0].allow[0]`: unknown value `pubish`, expected one of `publish`, `subscribe`, `receive`; did you mean `publish`?",
+        ),
+        (
+            "[[auth.rule]]\nallow = [\"publish\"]\ntopics = [\n  \"a/#\",\n  \"b/pump-%c\"]",
+            "pod.toml:5: `auth.rule[0].topics[1]`: \"b/pump-%c\": %c and %u must stand alone in their level",
+        ),
+        (
+            "[[auth.rule]]\nallow = [\"publish\"]\ntopics = [\"a\"]\nroles = [\"cook\"]\n[auth.roles]\ncooks = [\"anna\"]",
+            "pod.toml:4: `auth.rule[0].roles`: \"cook\" is no role of `auth.roles`",
+        ),
+        (
+            "[[auth.rule]]\nallow = [\"publish\"]\ntopics = [\"a\"]\nrefused_subscribe = \"filter\"",
+            "pod.toml:4: `auth.rule[0].refused_subscribe`: is for rules about \"subscribe\"",
+        ),
+        (
+            "[auth]\nrefused_publish = \"drop\"",
+            "pod.toml:2: `auth.refused_publish`: unknown value `drop`, expected `acknowledge` or `disconnect`",
         ),
         ("[log]\nformat = \"xml\"", "pod.toml:2: `log.format`: unknown value `xml`, expected `text` or `json`"),
         ("[log]\nfilter = \"synap_mqtt=loud\"", "pod.toml:2: `log.filter`: "),

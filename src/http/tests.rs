@@ -37,6 +37,7 @@ const CLIENTS: [&str; 6] = ["a", "b", "c/d e", "d", "e", "unavailable"];
 fn test_session(client_id: &str, filters: bool) -> SessionInfo {
     SessionInfo {
         client_id: client_id.to_owned(),
+        user: None,
         connected: false,
         since: Some(Micros::default()),
         peer: None,
@@ -296,7 +297,7 @@ async fn sessions_are_pages_by_client_identifier() {
     assert_eq!(
         page["sessions"][0],
         json!({
-            "clientId": "a", "connected": false, "since": "1970-01-01T00:00:00.000000Z", "peer": null,
+            "clientId": "a", "user": null, "connected": false, "since": "1970-01-01T00:00:00.000000Z", "peer": null,
             "protocolVersion": null, "keepAlive": null, "sessionExpiryInterval": 60, "expiresAt": null,
             "subscriptions": 1, "queuedMessages": 2, "queuedBytes": 3, "inFlight": 4, "dropped": 5,
             "droppedSince": "1970-01-01T00:00:00.000000Z",

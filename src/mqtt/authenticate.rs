@@ -16,7 +16,10 @@ use super::{
     connection::Connection,
     end::End,
 };
-use crate::auth::{Admission, Authenticator, Exchange, METHOD, ScramError, User};
+use crate::{
+    auth::{Admission, Authenticator, Exchange, METHOD, PasswordError, ScramError, User},
+    types::Peer,
+};
 
 /// Why a client is not who it says it is, or does not say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +30,9 @@ pub enum Unauthenticated {
     /// A wrong password, or none, or a name that nobody has.
     #[error("the user name or password is wrong")]
     Password,
+    /// Too many failures before; nothing was looked at.
+    #[error("too many failed attempts; try again later")]
+    Banned,
     /// A method that is not offered here.
     #[error("the authentication method is not offered")]
     Method,
@@ -44,6 +50,7 @@ impl Unauthenticated {
     pub const fn reason(self) -> ReasonCode {
         match self {
             Self::Password => ReasonCode::BadUserNameOrPassword,
+            Self::Banned => ReasonCode::Banned,
             Self::Method => ReasonCode::BadAuthenticationMethod,
             Self::Missing | Self::Scram(_) | Self::OtherUser => ReasonCode::NotAuthorized,
         }
@@ -52,7 +59,19 @@ impl Unauthenticated {
 
 impl From<ScramError> for End {
     fn from(error: ScramError) -> Self {
-        Self::Unauthenticated(error.into())
+        Self::Unauthenticated(match error {
+            ScramError::Banned => Unauthenticated::Banned,
+            error => error.into(),
+        })
+    }
+}
+
+impl From<PasswordError> for End {
+    fn from(error: PasswordError) -> Self {
+        Self::Unauthenticated(match error {
+            PasswordError::Wrong => Unauthenticated::Password,
+            PasswordError::Banned => Unauthenticated::Banned,
+        })
     }
 }
 
@@ -92,6 +111,7 @@ impl Authenticated {
 /// the last packet of the exchange.
 pub(super) async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut S,
+    peer: Peer,
     connect: &Connect<'_>,
     admission: &Admission,
     input: &mut Vec<u8>,
@@ -99,20 +119,24 @@ pub(super) async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Authenticated, End> {
     match (admission.authenticator(), connect.properties.authentication_method) {
         (None, None) => Ok(Authenticated::default()),
-        (Some(authenticator), None) => check_password(authenticator, connect, admission.is_required()).await,
-        (Some(authenticator), Some(METHOD)) => exchange(io, connect, authenticator, input, maximum_packet_size).await,
+        (Some(authenticator), None) => check_password(authenticator, peer, connect, admission.is_required()).await,
+        (Some(authenticator), Some(METHOD)) => {
+            exchange(io, peer, connect, authenticator, input, maximum_packet_size).await
+        }
         (_, Some(_)) => Err(End::Unauthenticated(Unauthenticated::Method)),
     }
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut S,
+    peer: Peer,
     connect: &Connect<'_>,
     authenticator: &Arc<Authenticator>,
     input: &mut Vec<u8>,
     maximum_packet_size: u32,
 ) -> Result<Authenticated, End> {
-    let (exchange, server_first) = authenticator.begin(connect.properties.authentication_data.unwrap_or_default())?;
+    let (exchange, server_first) =
+        authenticator.begin(peer, connect.properties.authentication_data.unwrap_or_default())?;
     let mut out = Vec::new();
     let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
     write_step(ReasonCode::ContinueAuthentication, &server_first, takes, &mut out)?;
@@ -121,7 +145,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let (packet, rest) = read_packet(io, std::mem::take(input), maximum_packet_size).await?;
     *input = rest;
     let frame = split(&packet, maximum_packet_size)?.ok_or(End::Closed)?;
-    let proven = exchange.finish(client_final(&frame)?)?;
+    let proven = authenticator.finish(peer, exchange, client_final(&frame)?)?;
     let again = Some(Again { authenticator: Arc::clone(authenticator), exchange: None });
     let identity = Some(Box::new(Identity { user: proven.user, again }));
     Ok(Authenticated { identity, server_final: Some(proven.server_final) })
@@ -152,16 +176,16 @@ fn client_final<'a>(frame: &Frame<'a>) -> Result<&'a [u8], End> {
 
 async fn check_password(
     authenticator: &Authenticator,
+    peer: Peer,
     connect: &Connect<'_>,
     is_required: bool,
 ) -> Result<Authenticated, End> {
     let user = match (connect.user_name, connect.password) {
         (None, None) if !is_required => return Ok(Authenticated::default()),
         (None, None) => return Err(End::Unauthenticated(Unauthenticated::Missing)),
-        (Some(name), Some(password)) => authenticator.check_password(name, password).await,
-        (Some(_), None) | (None, Some(_)) => None,
+        (Some(name), Some(password)) => authenticator.check_password(peer, name, password).await?,
+        (Some(_), None) | (None, Some(_)) => return Err(PasswordError::Wrong.into()),
     };
-    let user = user.ok_or(End::Unauthenticated(Unauthenticated::Password))?;
     Ok(Authenticated { identity: Some(Box::new(Identity { user, again: None })), server_final: None })
 }
 
@@ -178,12 +202,12 @@ impl<S> Connection<S> {
         let data = auth.authentication_data.unwrap_or_default();
         let (reason, answer) = match (auth.reason, again.exchange.take()) {
             (ReasonCode::ReAuthenticate, None) => {
-                let (exchange, server_first) = again.authenticator.begin(data)?;
+                let (exchange, server_first) = again.authenticator.begin(self.presence.peer, data)?;
                 again.exchange = Some(exchange);
                 (ReasonCode::ContinueAuthentication, server_first)
             }
             (ReasonCode::ContinueAuthentication, Some(exchange)) => {
-                let proven = exchange.finish(data)?;
+                let proven = again.authenticator.finish(self.presence.peer, exchange, data)?;
                 if proven.user != *user {
                     return Err(End::Unauthenticated(Unauthenticated::OtherUser));
                 }

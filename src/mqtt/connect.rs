@@ -24,7 +24,7 @@ use super::{
     will::Will,
 };
 use crate::{
-    auth::Admission,
+    auth::{Admission, User, access::Who},
     journal::{AppendError, Batch, BatchBuilder, Outcome},
     limits,
     types::{ClientId, Peer, Signal},
@@ -45,7 +45,7 @@ impl Broker {
         admission: Admission,
     ) -> Option<Box<Connection<S>>> {
         self.statistics.accepted.add(1);
-        match self.open(&mut io, &profile, handshake, admission).await {
+        match self.open(&mut io, peer, &profile, handshake, admission).await {
             Ok(Opened { owned, introduction, agreement, will, identity, input, out }) => {
                 return Some(Box::new(Connection::new(
                     self,
@@ -65,7 +65,12 @@ impl Broker {
                 self.statistics.note_refusal(&end);
                 tracing::warn!(%peer, reason = %end, "refused a connection");
             }
-            Err(end) => tracing::debug!(%peer, reason = %end, "no connection came about"),
+            Err(end) => {
+                if matches!(end, End::Unauthenticated(_)) {
+                    self.statistics.note_refusal(&end);
+                }
+                tracing::debug!(%peer, reason = %end, "no connection came about");
+            }
         }
         None
     }
@@ -75,6 +80,7 @@ impl Broker {
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         io: &mut S,
+        peer: Peer,
         profile: &Profile,
         handshake: Handshake,
         admission: Admission,
@@ -101,11 +107,12 @@ impl Broker {
             }
         };
         let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
-        let authentication = authenticate(io, &connect, &admission, &mut input, maximum);
+        let authentication = authenticate(io, peer, &connect, &admission, &mut input, maximum);
         let authenticated = match self.in_time(deadline, &handshake, authentication).await {
             Ok(authenticated) => authenticated,
             Err(end) => {
-                if let Some(reason) = end.reason().filter(|_| end.is_protocol_error()) {
+                let is_said = end.is_protocol_error() || matches!(end, End::Unauthenticated(_));
+                if let Some(reason) = end.reason().filter(|_| is_said) {
                     refuse(io, connect.version, takes, reason, &end.to_string()).await;
                 }
                 return Err(end);
@@ -146,6 +153,15 @@ impl Broker {
     ) -> Result<(Begun, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
         self.admit(connect, profile)?;
         let (client_id, assigned) = client_id(connect)?;
+        let user = authenticated.identity.as_deref().map(|identity| &identity.user);
+        if let Some(will) = &connect.will
+            && !self
+                .access
+                .may_publish(Who { user: user.map(|user| &**user), client_id: client_id.as_str() }, will.topic)
+        {
+            self.statistics.may_not_have_will.add(1);
+            return Err((ReasonCode::NotAuthorized, "no access rule allows the will"));
+        }
         let agreement = agree(connect, profile);
         let expiry = self.session_expiry(connect);
         let mut connack = connack(connect, profile, expiry, assigned.then_some(&client_id));
@@ -157,8 +173,14 @@ impl Broker {
         if out.len() > agreement.maximum_packet_size as usize {
             return Err((ReasonCode::PacketTooLarge, "the answer is larger than the client takes"));
         }
-        let owned = self.sessions.own(&client_id).await;
-        let begun = self.begin_session(owned, connect, expiry, agreement.receive_maximum).await?;
+        let Some(owned) = self.sessions.own(&client_id, user).await else {
+            self.statistics.foreign_sessions.add(1);
+            return Err((
+                ReasonCode::ClientIdentifierNotValid,
+                "the session of this client identifier belongs to another account",
+            ));
+        };
+        let begun = self.begin_session(owned, user, connect, expiry, agreement.receive_maximum).await?;
         connack.session_present = begun.resumed;
         out.clear();
         connack.encode(connect.version, &mut out);
@@ -192,6 +214,7 @@ impl Broker {
     async fn begin_session(
         &self,
         found: OwnedSession,
+        user: Option<&User>,
         connect: &Connect<'_>,
         expiry: u32,
         receive_maximum: u16,
@@ -201,12 +224,18 @@ impl Broker {
         let (old, mut owned) = if resumed || !found.existed() {
             (None, found)
         } else {
-            (Some(found), self.sessions.prepare(&client_id).await)
+            (Some(found), self.sessions.prepare(&client_id, user).await)
         };
         let will = connect.will.as_ref().map(Will::from);
         let guaranteed = resumed || old.is_some() || expiry > 0 || will.is_some();
         let mut batch = BatchBuilder::default();
-        let change = Change::Connect { client_id: client_id.as_str(), expiry, receive_maximum, will };
+        let change = Change::Connect {
+            client_id: client_id.as_str(),
+            user: user.map(|user| &**user),
+            expiry,
+            receive_maximum,
+            will,
+        };
         change.record(owned.session.id, guaranteed, &mut batch);
         let appended = self.journal.append(batch, Some(&owned.session.signal)).await;
         let introduction = match (appended, guaranteed) {

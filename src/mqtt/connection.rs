@@ -28,6 +28,7 @@ use tokio::{
 
 use super::{
     Broker,
+    access::{Access, Client},
     acknowledge::{AnswerQueue, Answers, Unanswered},
     authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
@@ -140,7 +141,9 @@ pub struct Connection<S> {
     pub(super) will: Option<Box<Will>>,
     /// Who the client is, where it had to say so.
     pub(super) identity: Option<Box<Identity>>,
-    presence: Arc<Presence>,
+    /// What it may do.
+    pub(super) access: Access,
+    pub(super) presence: Arc<Presence>,
     pub(super) io: S,
     /// Bytes read that are not a whole packet yet.
     pub(super) input: Vec<u8>,
@@ -214,6 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             agreement,
             will,
             identity,
+            access: Access::default(),
             presence,
             io,
             input,
@@ -263,6 +267,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let End::Disconnected = end {
             self.will = None;
         }
+        let client = Client::of(&self.identity, &self.owned);
+        let (access, control) = (&mut self.access, &self.broker.access);
+        if self.will.take_if(|will| !access.may_publish(control, client, &will.topic)).is_some() {
+            self.broker.statistics.may_not_have_will.add(1);
+        }
         let Self { broker, owned, will, .. } = *self;
         broker.part(owned, will.map(|will| *will)).await;
     }
@@ -283,6 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         self.take_in_input()?;
         loop {
+            self.forfeit_shared();
             self.journal_batch().await?;
             self.settle()?;
             if self.more {

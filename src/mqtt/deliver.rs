@@ -3,6 +3,7 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    access::Client,
     codec::{Ack, OutgoingPublish, PacketType},
     connection::Connection,
     end::End,
@@ -189,6 +190,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn encode(&mut self, publication: &Publication<'_>, delivery: Delivery, again: Option<u16>) {
         let qos = delivery.entry.qos;
+        let client = Client::of(&self.identity, &self.owned);
+        if !self.access.may_receive(&self.broker.access, client, publication.topic) {
+            self.broker.statistics.may_not_receive.add(1);
+            return self.give_up(qos, again);
+        }
         // What the client may have is completed, whatever its age [MQTT-4.3.3-7].
         let may_be_there = again.is_some() || (delivery.entry.dup && qos > Qos::AtMostOnce);
         let message_expiry = match remaining_life(publication) {

@@ -162,6 +162,7 @@ impl Broker {
         let mailbox = session.mailbox.lock();
         SessionInfo {
             client_id: session.client_id.as_str().to_owned(),
+            user: session.owner().map(|owner| owner.to_string()),
             connected: presence.is_some(),
             since: presence.as_ref().map(|presence| presence.since).or(recorded.map(|recorded| recorded.since)),
             peer: presence.as_ref().map(|presence| presence.peer.to_string()),

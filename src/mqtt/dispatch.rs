@@ -23,6 +23,7 @@ use super::{
     system::SystemTopics,
 };
 use crate::{
+    auth::User,
     journal::{Origin, OwnedRecord, Record, StateChange},
     types::{Publication, Qos, Sequence},
 };
@@ -118,7 +119,7 @@ impl Dispatch {
                     account.held.insert(packet_id, publication.sequence);
                 }
             }
-            Origin::Will(id) => self.will_published(SessionId(id)),
+            Origin::Will(id) => self.will_is_over(SessionId(id)),
         }
         if publication.guaranteed {
             self.pass_on(publication);
@@ -262,10 +263,11 @@ impl Dispatch {
             return;
         };
         match what {
-            Change::Connect { client_id, expiry, receive_maximum, will } => {
+            Change::Connect { client_id, user, expiry, receive_maximum, will } => {
                 self.connect(id, client_id, change);
                 self.ledger.forget_deadline(id);
                 if let Some(account) = self.ledger.change(id) {
+                    account.session.belongs_to(user.map(User::from).as_ref());
                     account.expiry = expiry;
                     account.receive_maximum = receive_maximum;
                     account.connected = true;
@@ -324,6 +326,7 @@ impl Dispatch {
                 }
             }
             Change::Open => self.ledger.set_closed(id, false),
+            Change::DropWill => self.will_is_over(id),
         }
         if let Some(session) = self.broker.sessions.find(id) {
             self.list(&session);
@@ -358,9 +361,8 @@ impl Dispatch {
         let options = SubscriptionOptions::of(subscription, identifier);
         let since = self.best_effort_to.max(made_by);
         let Some(made) = self.routing.subscribe(subscription.filter, &session, options, made_by, since) else { return };
-        if self.replay.is_some() {
-            session.subscriptions.lock().insert(subscription.filter.into());
-        }
+        // Also live, where the connection has done so: it may have ended the same one since.
+        session.subscriptions.lock().insert(subscription.filter.into());
         // Also of a session that does not outlive its connection: what it has queued must come out the
         // same at a start, because others may get it.
         let stored = Some((options_byte(subscription), identifier));
@@ -409,9 +411,7 @@ impl Dispatch {
             }
         }
         let Some(account) = self.ledger.get(id) else { return };
-        if self.replay.is_some() {
-            account.session.subscriptions.lock().remove(filter);
-        }
+        account.session.subscriptions.lock().remove(filter);
         self.ledger.changes.set_subscription(id, filter, None);
     }
 
@@ -437,7 +437,7 @@ impl Dispatch {
         }
     }
 
-    fn will_published(&mut self, id: SessionId) {
+    fn will_is_over(&mut self, id: SessionId) {
         self.ledger.forget_deadline(id);
         let Some(account) = self.ledger.change(id) else { return };
         (account.will, account.will_pending) = (None, false);

@@ -195,8 +195,13 @@ impl Dispatcher {
         if account.will_due().is_some_and(|due| due <= now)
             && let Some(will) = &account.will
         {
-            let guaranteed = (self.dispatch.broker.guarantees)(&will.topic);
-            will.publish(id, session.client_id.as_str(), guaranteed, &mut batch);
+            let broker = &self.dispatch.broker;
+            let guaranteed = (broker.guarantees)(&will.topic);
+            if broker.may_have_will(&session, &will.topic) {
+                will.publish(id, session.client_id.as_str(), guaranteed, &mut batch);
+            } else {
+                Change::DropWill.record(id, guaranteed, &mut batch);
+            }
         }
         let expired = account.expires_at().is_some_and(|end| end <= now);
         if expired {

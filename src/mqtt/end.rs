@@ -71,6 +71,10 @@ impl End {
     /// Whether the client broke a rule, which an operator may want to know.
     #[must_use]
     pub const fn is_protocol_error(&self) -> bool {
+        // Of those that are not heard the log has told when that began.
+        if matches!(self, Self::Unauthenticated(Unauthenticated::Banned)) {
+            return false;
+        }
         matches!(self, Self::Malformed(_) | Self::Forbidden(..) | Self::Unauthenticated(_))
     }
 }

@@ -5,13 +5,14 @@
 //! `mailbox` → `connection` (reads the journal, delivers). Side rooms: `codec` (bytes); `dispatch`
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
-//! (packet identifiers out and in); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
+//! (packet identifiers out and in); `access` (what a client may do); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
 //! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger.
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
 //! connection and nothing else.
 
+mod access;
 mod acknowledge;
 mod authenticate;
 pub mod codec;
@@ -68,6 +69,7 @@ use directory::Directory;
 use session::Registry;
 
 use crate::{
+    auth::access::{AccessControl, Rules},
     journal::{Clock, Journal, SystemClock},
     limits,
     types::{Micros, Sequence},
@@ -126,6 +128,7 @@ pub struct Broker {
     /// Everything in the journal up to here has been dispatched and applied.
     applied: AtomicU64,
     statistics: Statistics,
+    access: AccessControl,
     stopping: AtomicBool,
     connections: TaskTracker,
     /// Ends what waits for clients that have not come as far as a session.
@@ -145,6 +148,7 @@ impl Broker {
             started: SystemClock.now(),
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),
+            access: AccessControl::default(),
             stopping: AtomicBool::new(false),
             connections: TaskTracker::new(),
             background: CancellationToken::new(),
@@ -155,6 +159,13 @@ impl Broker {
     #[must_use]
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Goes by these access rules from now on, also towards clients that are connected; by none:
+    /// everybody may do everything.
+    pub fn set_rules(&self, rules: Option<Rules>) {
+        self.access.replace(rules);
+        self.sessions.ring_all();
     }
 
     /// Sessions, what waits for them, subscriptions and retained messages there are now. Looks at every

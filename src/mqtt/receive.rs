@@ -4,6 +4,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
+    access::Client,
     acknowledge::{Answer, Answers, Condition},
     codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
     connection::{Connection, Introduction},
@@ -13,6 +14,7 @@ use super::{
     window::Receipt,
 };
 use crate::{
+    auth::access::{RefusedPublish, Rules},
     journal::{AppendError, Batch, BatchBuilder, Origin, Record},
     limits,
     types::{Micros, Publication, Qos, Sequence},
@@ -124,10 +126,17 @@ impl<S> Connection<S> {
         }
         self.broker.statistics.received.add(1);
         if topic.starts_with(system::PREFIX) {
+            self.broker.statistics.reserved.add(1);
             return self.deny(publish);
         }
-        let state = &mut *self.owned.state;
+        let client = Client::of(&self.identity, &self.owned);
         let packet_id = publish.packet_id;
+        // What was let in before is answered as it was then.
+        let is_repeated = publish.qos == Qos::ExactlyOnce && self.owned.state.held.contains_key(&packet_id);
+        if !is_repeated && !self.access.may_publish(&self.broker.access, client, topic) {
+            return self.forbid(publish);
+        }
+        let state = &mut *self.owned.state;
         match publish.qos {
             Qos::AtMostOnce => self.best_effort += 1,
             Qos::AtLeastOnce => self.answers.push(Answer::Puback(packet_id)),
@@ -171,9 +180,24 @@ impl<S> Connection<S> {
         Ok(())
     }
 
-    /// Lets a message to a topic of the broker's own go nowhere, and says so where there are words for it.
+    /// What becomes of a message that no access rule allows.
+    fn forbid(&mut self, publish: &Publish<'_>) -> Result<(), End> {
+        self.broker.statistics.may_not_publish.add(1);
+        if self.access.is_first_refusal() {
+            let (client_id, peer) = (&self.owned.session.client_id, self.presence.peer);
+            tracing::info!(client.id = %client_id, %peer, "refused a message: no access rule allows it");
+        }
+        let can_be_told = publish.qos == Qos::AtMostOnce || self.agreement.version == ProtocolVersion::V5;
+        match self.access.rules().map(Rules::refused_publish) {
+            Some(RefusedPublish::Disconnect) if !can_be_told => {
+                Err(End::Forbidden(ReasonCode::NotAuthorized, "no access rule allows to publish there"))
+            }
+            _ => self.deny(publish),
+        }
+    }
+
+    /// Lets a message go nowhere, and says so where there are words for it.
     fn deny(&mut self, publish: &Publish<'_>) -> Result<(), End> {
-        self.broker.statistics.reserved.add(1);
         let (packet, plain) = match publish.qos {
             Qos::AtMostOnce => return Ok(()),
             Qos::AtLeastOnce => (PacketType::Puback, Answer::Puback(publish.packet_id)),
@@ -335,6 +359,7 @@ impl<S> Connection<S> {
         let mut batch = BatchBuilder::default();
         Change::Connect {
             client_id: self.owned.session.client_id.as_str(),
+            user: self.identity.as_deref().map(|identity| &*identity.user),
             expiry: self.owned.state.expiry,
             receive_maximum: self.agreement.receive_maximum,
             will: None,

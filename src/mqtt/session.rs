@@ -8,7 +8,7 @@
 //! journal. This is its living half: it runs ahead of the ledger and is rebuilt from it at a start.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -17,7 +17,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::{acknowledge::Unrecorded, mailbox::Mailbox, presence::Presence, window::Window};
-use crate::types::{ClientId, Sequence, Signal};
+use crate::{
+    auth::User,
+    types::{ClientId, Sequence, Signal},
+};
 
 type Random = foldhash::fast::RandomState;
 
@@ -31,6 +34,8 @@ pub struct Session {
     pub id: SessionId,
     /// Whose it is.
     pub client_id: ClientId,
+    /// The account that it belongs to, once one has had it: no other gets it, nor anyone without.
+    owner: OnceLock<User>,
     /// Rings when the mailbox was filled, an append was settled, a change of the session was applied,
     /// or the connection must end.
     pub signal: Arc<Signal>,
@@ -124,6 +129,7 @@ impl Session {
         Self {
             id,
             client_id,
+            owner: OnceLock::new(),
             signal: Arc::default(),
             mailbox: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -136,6 +142,25 @@ impl Session {
             claims: AtomicU64::new(0),
             state: Arc::new(AsyncMutex::new(state)),
         }
+    }
+
+    /// The account that it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> Option<&User> {
+        self.owner.get()
+    }
+
+    /// Makes it belong to an account, where it belongs to none; whether the client with this account, or
+    /// with none, may have it.
+    pub fn belongs_to(&self, user: Option<&User>) -> bool {
+        match user {
+            Some(user) => self.owner.get_or_init(|| Arc::clone(user)) == user,
+            None => self.owner.get().is_none(),
+        }
+    }
+
+    fn is_foreign_to(&self, user: Option<&User>) -> bool {
+        self.owner.get().is_some_and(|owner| Some(owner) != user)
     }
 
     /// The number that the ledger has for the message with this number. A start does not know what was
@@ -219,28 +244,38 @@ impl Sessions {
 
 impl Registry {
     /// Owns the session of a client, made if there is none; any connection that has it ends
-    /// first. Cancel safe, but for the claim: the other connection ends all the same.
-    pub async fn own(&self, client_id: &ClientId) -> OwnedSession {
+    /// first. None where it belongs to another account, whose connection stays. Cancel safe, but for the
+    /// claim: the other connection ends all the same.
+    pub async fn own(&self, client_id: &ClientId, user: Option<&User>) -> Option<OwnedSession> {
         loop {
             let session = {
                 let mut sessions = self.0.lock();
                 let known = sessions.by_client.get(client_id).cloned();
-                known.unwrap_or_else(|| sessions.create(client_id))
+                known.unwrap_or_else(|| {
+                    let session = sessions.create(client_id);
+                    session.belongs_to(user);
+                    session
+                })
             };
+            if session.is_foreign_to(user) {
+                return None;
+            }
             let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
             session.signal.ring();
             let state = Arc::clone(&session.state).lock_owned().await;
             if !state.ended {
-                return OwnedSession { session, state, claim };
+                // One that belonged to nobody may have become another's while this one waited.
+                return session.belongs_to(user).then_some(OwnedSession { session, state, claim });
             }
         }
     }
 
     /// A new session of a client that has one, to take its place with [`Registry::replace`].
-    pub async fn prepare(&self, client_id: &ClientId) -> OwnedSession {
+    pub async fn prepare(&self, client_id: &ClientId, user: Option<&User>) -> OwnedSession {
         let session = {
             let mut sessions = self.0.lock();
             let session = sessions.make(client_id);
+            session.belongs_to(user);
             sessions.by_id.insert(session.id, Arc::clone(&session));
             session
         };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{end::End, traffic::Traffic};
+use super::{authenticate::Unauthenticated, end::End, traffic::Traffic};
 
 /// A number that only rises, or with [`Counter::sub`] one that also falls.
 #[derive(Debug, Default)]
@@ -78,6 +78,18 @@ pub struct Statistics {
     pub not_retained: Counter,
     /// Publications to topics that are the broker's own, which clients may not publish to.
     pub reserved: Counter,
+    /// Connections not let in because the client had failed too often.
+    pub banned: Counter,
+    /// Publications that no access rule allows.
+    pub may_not_publish: Counter,
+    /// Topic filters, in SUBSCRIBE, likewise; those that were granted and are filtered are not among them.
+    pub may_not_subscribe: Counter,
+    /// Messages that were not sent to a subscriber because no access rule allows that.
+    pub may_not_receive: Counter,
+    /// Wills that no access rule allows, in CONNECT or when they were due.
+    pub may_not_have_will: Counter,
+    /// Connections refused because the session belongs to another account.
+    pub foreign_sessions: Counter,
     /// Sessions ended because their clients stayed away.
     pub expired: Counter,
     /// Subscriptions there are.
@@ -94,6 +106,9 @@ impl Statistics {
     /// Counts a connection that ended because of what the client sent.
     pub(super) fn note_refusal(&self, end: &End) {
         self.protocol_errors.add(1);
+        if matches!(end, End::Unauthenticated(Unauthenticated::Banned)) {
+            self.banned.add(1);
+        }
         if matches!(end, End::Unauthenticated(_)) {
             self.unauthenticated.add(1);
         }

@@ -4,6 +4,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{
+    access::Client,
     acknowledge::{Answer, JOURNAL_FULL},
     codec::{
         PacketType, ProtocolVersion, ReasonCode, RetainHandling, Suback, Subscribe, Subscription, Unsubscribe,
@@ -15,16 +16,32 @@ use super::{
     receive::is_within_limits,
     topic_match::{literal_prefix, split_share},
 };
-use crate::{journal::AppendError, limits, types::TopicFilter};
+use crate::{
+    auth::access::{Grant, RefusedSubscribe},
+    journal::AppendError,
+    limits,
+    types::TopicFilter,
+};
 
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
         let mut granted: Vec<Subscription<'_>> = Vec::new();
         let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        let mut asked = 0;
         for subscription in &subscribe.subscriptions {
             let subscription = &self.within_profile(*subscription);
-            match self.check_subscription(subscription) {
+            let is_known = places.contains_key(subscription.filter);
+            // Rules are asked about as many filters as a session may have; a packet can hold far more.
+            if !is_known && self.access.rules().is_some() {
+                asked += 1;
+                if asked > self.broker.settings.maximum_subscriptions {
+                    reasons.push(ReasonCode::QuotaExceeded);
+                    continue;
+                }
+            }
+            let checked = if is_known { Ok(()) } else { self.check_subscription(subscription) };
+            match checked {
                 Err(reason) => reasons.push(reason),
                 Ok(()) => {
                     reasons.push(ReasonCode::granted(subscription.maximum_qos));
@@ -85,6 +102,17 @@ impl<S> Connection<S> {
         Ok(())
     }
 
+    /// Ends shared subscriptions that rules have changed against, so that others of their groups get the
+    /// messages. Others stay, and deliver nothing that is not allowed.
+    pub(super) fn forfeit_shared(&mut self) {
+        let client = Client::of(&self.identity, &self.owned);
+        let forfeited = self.access.take_forfeited(&self.broker.access, client);
+        if !forfeited.is_empty() {
+            let filters = forfeited.iter().map(|filter| &**filter).collect();
+            Change::Unsubscribe { filters }.record(self.owned.session.id, true, &mut self.batch);
+        }
+    }
+
     /// What this listener grants of a subscription.
     fn within_profile<'a>(&self, mut subscription: Subscription<'a>) -> Subscription<'a> {
         subscription.maximum_qos = subscription.maximum_qos.min(self.profile.maximum_qos);
@@ -96,9 +124,17 @@ impl<S> Connection<S> {
 
     /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold
     /// for what is under way as well.
-    fn check_subscription(&self, subscription: &Subscription<'_>) -> Result<(), ReasonCode> {
+    fn check_subscription(&mut self, subscription: &Subscription<'_>) -> Result<(), ReasonCode> {
         if !is_valid(subscription.filter) {
             return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let client = Client::of(&self.identity, &self.owned);
+        if let Grant::Refused(answer) = self.access.grant(&self.broker.access, client, subscription.filter) {
+            self.broker.statistics.may_not_subscribe.add(1);
+            return Err(match answer {
+                RefusedSubscribe::Failure => ReasonCode::UnspecifiedError,
+                RefusedSubscribe::NotAuthorized | RefusedSubscribe::Filter => ReasonCode::NotAuthorized,
+            });
         }
         let mut filters = self.owned.session.subscriptions.lock();
         if !filters.contains(subscription.filter) {
@@ -115,6 +151,7 @@ impl<S> Connection<S> {
         let version = self.agreement.version;
         let why = reasons.iter().find(|reason| reason.is_error()).map(|reason| match reason {
             ReasonCode::TopicFilterInvalid => "a topic filter is not valid, or too long, or has too many levels",
+            ReasonCode::NotAuthorized | ReasonCode::UnspecifiedError => "no access rule allows the topic filter",
             _ if self.is_full() => JOURNAL_FULL,
             _ => "more subscriptions than a session may have",
         });

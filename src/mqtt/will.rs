@@ -3,16 +3,30 @@
 use std::time::Duration;
 
 use super::{
-    codec,
-    session::SessionId,
+    Broker, codec,
+    session::{Session, SessionId},
     varint::{read_bytes, read_str, read_varint, write_bytes, write_varint},
 };
 use crate::{
+    auth::access::Who,
     journal::{BatchBuilder, Origin, Record},
     types::{Micros, Publication, PublishProperties, Qos, Sequence},
 };
 
 const RETAIN: u8 = 1 << 2;
+
+impl Broker {
+    /// Whether the client of a session may publish its will now that it is due; counted where not.
+    pub(super) fn may_have_will(&self, session: &Session, topic: &str) -> bool {
+        let user = session.owner().map(|user| &**user);
+        let allowed = self.access.may_publish(Who { user, client_id: session.client_id.as_str() }, topic);
+        if !allowed {
+            self.statistics.may_not_have_will.add(1);
+            tracing::info!(client.id = %session.client_id, "a will is void: no access rule allows it any more");
+        }
+        allowed
+    }
+}
 
 /// A will, from CONNECT until it is published or void.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,6 +31,8 @@ pub struct SessionPage {
 pub struct SessionInfo {
     /// Whose it is.
     pub client_id: String,
+    /// The account that it belongs to.
+    pub user: Option<String>,
     /// Whether its client is there.
     pub connected: bool,
     /// When it connected, or when its connection ended.

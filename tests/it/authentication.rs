@@ -130,7 +130,9 @@ async fn each_port_asks_what_it_is_told_to() {
             for (nth, code) in codes.into_iter().enumerate() {
                 let address = bridge.listener("mqtt", nth).parse().unwrap();
                 let mut client = RawMqtt::open(address, version).await;
-                let found = outcome(&mut client, &with_password(version, "client", user, password)).await;
+                // One that a session of another account does not belong to.
+                let id = format!("client-{nth}-{user:?}-{password:?}");
+                let found = outcome(&mut client, &with_password(version, &id, user, password)).await;
                 let expected = if code == 0 { 0 } else { refused(version, code) };
                 assert_eq!(found, expected, "{version:?} {user:?} {password:?} on port {nth}");
             }

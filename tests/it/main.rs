@@ -5,12 +5,14 @@
 
 #![cfg(test)]
 
+mod access;
 mod architecture;
 mod authentication;
 mod browser;
 mod crash;
 mod crash_subscribers;
 mod devices;
+mod failed_attempts;
 mod floods;
 mod full_disk;
 mod greedy;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     bridge::{Bridge, Setup},
     eventually,
-    raw_mqtt::{Connect, Publish, Version, ack, kind},
+    raw_mqtt::{Connect, Publish, Version, ack, kind, unsubscribe},
 };
 
 async fn get(bridge: &Bridge, path: &str) -> (u16, Value) {
@@ -129,4 +129,19 @@ async fn sessions_come_in_pages_and_drops_are_counted() {
     let full = session(&bridge, "client-3", &json!({"queuedMessages": 2, "dropped": 3})).await;
     assert!(full["droppedSince"].as_str() < full["since"].as_str(), "{full}");
     bridge.finish(&["queue is full"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_has_ended_is_gone_and_makes_room() {
+    let bridge = Setup::default().config("[mqtt]\nmaximum_subscriptions = 1").start().await;
+    let mut client = bridge.client(Version::V5, "client").await;
+    for filter in ["a", "b"] {
+        assert_eq!(client.subscribe(filter, 1).await, 1, "{filter}");
+        for reason in [0, 0x11] {
+            client.send(&unsubscribe(Version::V5, 2, filter)).await;
+            assert_eq!(client.expect(kind::UNSUBACK).await.reason(), reason, "{filter}");
+        }
+    }
+    assert_eq!(get(&bridge, "/api/sessions/client?filters=true").await.1["filters"], json!([]));
+    bridge.finish(&[]).await;
 }

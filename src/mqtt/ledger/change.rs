@@ -25,6 +25,9 @@ const ACKNOWLEDGE: u8 = 7;
 const RECEIVE: u8 = 8;
 const CLOSE: u8 = 9;
 const OPEN: u8 = 10;
+/// [`CONNECT`] of a client with an account.
+const CONNECT_AS: u8 = 11;
+const DROP_WILL: u8 = 12;
 
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
@@ -37,6 +40,9 @@ pub enum Change<'a> {
     Connect {
         /// Whose session.
         client_id: &'a str,
+        /// Its account, to which the session belongs; none where it has none, or where an earlier version,
+        /// which did not tell, has written the record.
+        user: Option<&'a str>,
         /// Seconds it outlives the connection; 0xFFFF_FFFF for ever.
         expiry: u32,
         /// Messages that may be in flight towards the client.
@@ -89,6 +95,8 @@ pub enum Change<'a> {
     },
     /// The queue has room again.
     Open,
+    /// A will that was due is void: its client may not publish there any more.
+    DropWill,
 }
 
 impl Change<'_> {
@@ -103,8 +111,11 @@ impl Change<'_> {
         out.push(self.kind());
         write_varint(out, session.0);
         match self {
-            Self::Connect { client_id, expiry, receive_maximum, will } => {
+            Self::Connect { client_id, user, expiry, receive_maximum, will } => {
                 write_bytes(out, client_id.as_bytes());
+                if let Some(user) = user {
+                    write_bytes(out, user.as_bytes());
+                }
                 write_varint(out, u64::from(*expiry));
                 write_varint(out, u64::from(*receive_maximum));
                 if let Some(will) = will {
@@ -116,7 +127,7 @@ impl Change<'_> {
                 out.push(u8::from(*will_pending));
                 write_varint(out, *sent);
             }
-            Self::End | Self::Open => {}
+            Self::End | Self::Open | Self::DropWill => {}
             Self::Subscribe { identifier, subscriptions } => {
                 write_varint(out, u64::from(*identifier));
                 for subscription in subscriptions {
@@ -137,7 +148,8 @@ impl Change<'_> {
 
     const fn kind(&self) -> u8 {
         match self {
-            Self::Connect { .. } => CONNECT,
+            Self::Connect { user: None, .. } => CONNECT,
+            Self::Connect { user: Some(_), .. } => CONNECT_AS,
             Self::Disconnect { .. } => DISCONNECT,
             Self::End => END,
             Self::Subscribe { .. } => SUBSCRIBE,
@@ -147,6 +159,7 @@ impl Change<'_> {
             Self::Receive { .. } => RECEIVE,
             Self::Close { .. } => CLOSE,
             Self::Open => OPEN,
+            Self::DropWill => DROP_WILL,
         }
     }
 }
@@ -158,8 +171,9 @@ pub fn decode(mut body: &[u8]) -> Option<(SessionId, Change<'_>)> {
     *from = rest;
     let session = SessionId(read_varint(from)?);
     let change = match kind {
-        CONNECT => Change::Connect {
+        CONNECT | CONNECT_AS => Change::Connect {
             client_id: read_str(from)?,
+            user: if kind == CONNECT_AS { Some(read_str(from)?) } else { None },
             expiry: u32::try_from(read_varint(from)?).ok()?,
             receive_maximum: u16::try_from(read_varint(from)?).ok()?,
             will: if from.is_empty() { None } else { Some(Will::read(from)?) },
@@ -180,6 +194,7 @@ pub fn decode(mut body: &[u8]) -> Option<(SessionId, Change<'_>)> {
         RECEIVE => Change::Receive { number: read_varint(from)? },
         CLOSE => Change::Close { at: read_varint(from)?, kept: read_varint(from)? },
         OPEN => Change::Open,
+        DROP_WILL => Change::DropWill,
         _ => return None,
     };
     from.is_empty().then_some((session, change))
@@ -278,8 +293,14 @@ mod tests {
         };
         let plain = Subscription { retain_as_published: true, ..Subscription::new("$share/g/b", Qos::AtMostOnce) };
         for change in [
-            Change::Connect { client_id: "pump", expiry: u32::MAX, receive_maximum: 9, will: None },
-            Change::Connect { client_id: "pump", expiry: 0, receive_maximum: 65_535, will: Some(Will::example()) },
+            Change::Connect { client_id: "pump", user: None, expiry: u32::MAX, receive_maximum: 9, will: None },
+            Change::Connect {
+                client_id: "pump",
+                user: Some("anna"),
+                expiry: 0,
+                receive_maximum: 65_535,
+                will: Some(Will::example()),
+            },
             Change::Disconnect { expiry: 60, will_pending: true, sent: 1 << 40 },
             Change::End,
             Change::Subscribe { identifier: 268_435_455, subscriptions: vec![subscription, plain] },
@@ -289,12 +310,20 @@ mod tests {
             Change::Receive { number: 5 },
             Change::Close { at: 99, kept: 3 },
             Change::Open,
+            Change::DropWill,
         ] {
             let mut body = Vec::new();
             change.encode(SessionId(300), &mut body);
             assert_eq!(decode(&body), Some((SessionId(300), change)));
             assert_eq!(rewrite(&body), Some(body));
         }
+    }
+
+    #[test]
+    fn a_connect_of_an_earlier_version_is_one_without_an_account() {
+        let body = [1, 7, 4, b'p', b'u', b'm', b'p', 60, 9];
+        let change = Change::Connect { client_id: "pump", user: None, expiry: 60, receive_maximum: 9, will: None };
+        assert_eq!(decode(&body), Some((SessionId(7), change)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | space | key | value |
 //! | --- | --- | --- |
-//! | `session` | number | client id, expiry, receive maximum, flags, since, counters, held identifiers, will |
+//! | `session` | number | client id, account, expiry, receive maximum, flags, since, counters, held identifiers, will |
 //! | `subscription` | number, filter | options, identifier |
 //! | `queue` | number, first message's number | a chunk of the queue |
 //! | `group` | filter with `$share/…` | group's number, its turn |
@@ -30,6 +30,7 @@ use super::{
     Account, Queue,
 };
 use crate::{
+    auth::User,
     journal::{Checkpoint, OwnedRecord, StateError, StateStore},
     types::{ClientId, Micros, Sequence},
 };
@@ -47,6 +48,7 @@ const CLOSED: u8 = 1 << 3;
 const WILL: u8 = 1 << 4;
 const TRACKED: u8 = 1 << 5;
 const FULL: u8 = 1 << 6;
+const OWNED: u8 = 1 << 7;
 
 type Random = foldhash::fast::RandomState;
 type Row = (&'static str, Vec<u8>);
@@ -251,9 +253,13 @@ fn encode_account(account: &Account) -> Vec<u8> {
             | flag(account.closed, CLOSED)
             | flag(account.tracked, TRACKED)
             | flag(account.full, FULL)
-            | flag(account.will.is_some(), WILL),
+            | flag(account.will.is_some(), WILL)
+            | flag(account.session.owner().is_some(), OWNED),
     ];
     write_bytes(&mut out, account.session.client_id.as_str().as_bytes());
+    if let Some(owner) = account.session.owner() {
+        write_bytes(&mut out, owner.as_bytes());
+    }
     write_varint(&mut out, u64::from(account.expiry));
     write_varint(&mut out, u64::from(account.receive_maximum));
     write_varint(&mut out, zigzag(account.since.get()));
@@ -281,6 +287,7 @@ fn decode_account(
     let (&flags, mut rest) = value.split_first()?;
     let from = &mut rest;
     let client_id: ClientId = read_str(from)?.parse().ok()?;
+    let owner: Option<User> = if flags & OWNED == 0 { None } else { Some(read_str(from)?.into()) };
     let expiry = u32::try_from(read_varint(from)?).ok()?;
     let receive_maximum = u16::try_from(read_varint(from)?).ok()?;
     let since = Micros::saturating(unzigzag(read_varint(from)?));
@@ -301,6 +308,7 @@ fn decode_account(
         }
     }
     let session = revive(client_id);
+    session.belongs_to(owner.as_ref());
     session.mailbox.lock().count_dropped(dropped);
     let tracked = flags & TRACKED != 0;
     session.tracked.store(tracked, Ordering::Release);

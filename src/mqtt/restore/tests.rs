@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::atomic::Ordering};
 
 use super::*;
 use crate::{
+    auth::User,
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Reader, Step},
     mqtt::{
         MailboxLimits, Profile, RetainedLimits, Settings,
@@ -171,14 +172,16 @@ impl World {
     async fn connect(&mut self, at: usize) {
         self.disconnect(at).await;
         let name = self.clients[at].name.parse().unwrap();
-        let owned = self.dispatch.broker.sessions.own(&name).await;
+        // Every second client has an account.
+        let user = at.is_multiple_of(2).then(|| User::from("anna"));
+        let owned = self.dispatch.broker.sessions.own(&name, user.as_ref()).await.unwrap();
         let clean = self.random.one_in(5);
         let resumed = !clean && owned.existed();
         let sessions = &self.dispatch.broker.sessions;
         let mut owned = if resumed || !owned.existed() {
             owned
         } else {
-            let new = sessions.prepare(&name).await;
+            let new = sessions.prepare(&name, user.as_ref()).await;
             sessions.replace(owned, &new);
             new
         };
@@ -187,7 +190,8 @@ impl World {
         let will = self.random.one_in(4).then(Will::example);
         let id = owned.session.id;
         let client_id = self.clients[at].name.clone();
-        let change = Change::Connect { client_id: &client_id, expiry, receive_maximum, will };
+        let user = user.as_deref();
+        let change = Change::Connect { client_id: &client_id, user, expiry, receive_maximum, will };
         owned.state.connected_at = self.change(id, change).await;
         owned.state.established = true;
         owned.state.expiry = expiry;
@@ -437,9 +441,10 @@ fn describe(dispatch: &mut Dispatch) -> String {
         filters.sort();
         writeln!(
             out,
-            "session {} {} expiry {} receive {} connected {} since {:?} will {:?} {} ended {} held {held:?} sent {} closed {} {} groups {:?} tracked {} filters {filters:?}",
+            "session {} {} of {:?} expiry {} receive {} connected {} since {:?} will {:?} {} ended {} held {held:?} sent {} closed {} {} groups {:?} tracked {} filters {filters:?}",
             id.0,
             account.session.client_id,
+            account.session.owner(),
             account.expiry,
             account.receive_maximum,
             account.connected,

@@ -51,9 +51,9 @@ impl PasswordFile {
         process.success().await;
     }
 
-    /// A bridge that knows the accounts.
+    /// A bridge that knows the accounts and lets clients fail as often as they like.
     pub fn setup(&self) -> Setup {
-        Setup::default().config(&format!("[auth]\npassword_file = {:?}", self.path))
+        Setup::default().config(&format!("[auth]\npassword_file = {:?}\nfailed_attempts = 0", self.path))
     }
 }
 

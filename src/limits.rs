@@ -253,6 +253,22 @@ pub const QUERY_CONNECTIONS: u32 = 4;
 /// Time for one query of events, and for a connection to ask it on.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Arrays, maps and messages within each other in a payload that is decoded to JSON: as deep as
+/// JSON may be itself, well inside of what `jsonb` takes.
+pub const MAXIMUM_DECODED_DEPTH: usize = 128;
+
+/// Bytes of JSON that a binary payload may become. One byte of CBOR can be fourteen of JSON; what
+/// is larger stays as it is, in base64.
+pub const MAXIMUM_DECODED_BYTES: usize = 4 << 20;
+
+/// Births that are remembered of one Sparkplug node or device: for readers of the journal that lag
+/// behind the newest one.
+pub const KEPT_BIRTHS: usize = 4;
+
+/// Metrics that all remembered Sparkplug births name together, at some 100 bytes each: 10 MB.
+/// Aliases of further ones stay numbers.
+pub const MAXIMUM_BIRTH_METRICS: usize = 100_000;
+
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.
 pub mod share {

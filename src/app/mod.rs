@@ -10,6 +10,7 @@ mod greeting;
 mod health;
 mod metrics;
 mod reload;
+mod routes;
 mod sessions;
 
 use std::sync::Arc;
@@ -29,13 +30,12 @@ pub use reload::{Load, Reload};
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
     config::{
-        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, RouteSettings, Settings,
-        TlsSettings,
+        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings, TlsSettings,
     },
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
-    mapping::{Mapper, Route, RouteTable},
+    mapping::Mapper,
     mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
@@ -261,17 +261,7 @@ async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {
-    let route = |route: &RouteSettings| Route {
-        topic: route.topic.as_str().to_owned(),
-        event_type: route.event_type.as_str().to_owned(),
-        subject: route.subject.as_ref().map(|subject| subject.as_str().to_owned()),
-        subject_type: route.subject_type.clone(),
-        timestamp: route.timestamp.as_ref().map(|pointer| pointer.as_str().to_owned()),
-        reliability: route.reliability,
-        stream: route.stream,
-    };
-    let routes: Vec<_> = settings.routes.iter().map(route).collect();
-    Ok(Arc::new(Mapper::new(RouteTable::compile(&routes)?, journal.id(), &settings.pod.user_id)))
+    Ok(Arc::new(Mapper::new(routes::compile(settings)?, journal.id(), &settings.pod.user_id)))
 }
 
 fn database(settings: &Settings) -> anyhow::Result<Option<timescale::Settings>> {

@@ -25,12 +25,36 @@ pub struct RouteSettings {
     /// Where in the payload the event's own time is. Without it, receive time counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<JsonPointer>,
+    /// The format of payloads.
+    #[serde(default)]
+    pub decode: Decode,
     /// The least that is promised; a message published with a higher QoS keeps what that promises.
     #[serde(default = "best_effort")]
     pub reliability: Reliability,
     /// Whether stream clients see the event.
     #[serde(default = "yes")]
     pub stream: bool,
+}
+
+/// How payloads are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decode {
+    /// As the content type says, or a Sparkplug topic; else JSON, else text, else bytes.
+    #[default]
+    Auto,
+    /// JSON.
+    Json,
+    /// A number, or text.
+    Text,
+    /// Bytes.
+    Raw,
+    /// CBOR (RFC 8949).
+    Cbor,
+    /// MessagePack.
+    Msgpack,
+    /// Sparkplug B.
+    SparkplugB,
 }
 
 fn device() -> String {

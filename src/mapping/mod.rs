@@ -5,9 +5,12 @@
 //! is total and a pure function of the record, the routes and the journal's identity, so the
 //! table, the stream and every retry see the same event.
 //!
-//! `table` has the routes, `pattern` their language, `payload` and `metadata` the two JSON
-//! objects, `jsonb` what the table can hold, `event_time` and `event_id` what they say.
+//! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
+//! `payload` and `metadata` the two JSON objects, `jsonb` what the table can hold, `event_time` and
+//! `event_id` what they say.
 
+mod births;
+mod decode;
 mod event_id;
 mod event_time;
 mod jsonb;
@@ -18,12 +21,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-pub use self::table::{Route, RouteError, RouteProblem, RouteTable};
 use self::{
+    births::Births,
     event_id::JournalBits,
+    metadata::Details,
     table::{DEVICE, Subject, TOPIC},
+};
+pub use self::{
+    decode::Decoder,
+    table::{Route, RouteError, RouteProblem, RouteTable},
 };
 use crate::types::{EventMapper, Publication, Source, SynapEvent, subject_id};
 
@@ -33,13 +43,14 @@ pub struct Mapper {
     routes: RouteTable,
     journal: JournalBits,
     user_id: Box<str>,
+    births: Births,
 }
 
 impl Mapper {
     /// A mapper for the records of one journal. `user_id` is the pod's owner.
     #[must_use]
     pub fn new(routes: RouteTable, journal: Uuid, user_id: &str) -> Self {
-        Self { routes, journal: JournalBits::new(journal), user_id: user_id.into() }
+        Self { routes, journal: JournalBits::new(journal), user_id: user_id.into(), births: Births::default() }
     }
 }
 
@@ -51,8 +62,21 @@ impl EventMapper for Mapper {
             _ => None,
         };
         let unnamed_elsewhere = device.is_none() && &*rule.subject_type != TOPIC;
-        let data = payload::data(publication.payload);
-        let own_time = rule.timestamp.as_ref().zip(data.json).and_then(|(pointer, json)| pointer.time_in(json));
+        let content_type = if publication.properties.is_empty() { None } else { publication.properties.content_type() };
+        let decoder = rule.decoder.or_told_by(content_type, publication.topic);
+        let birth = match decoder {
+            Decoder::SparkplugB => self.births.of(publication),
+            _ => Arc::default(),
+        };
+        let data = payload::data(publication.payload, decoder, &birth);
+        let own_time = rule.timestamp.as_ref().zip(data.json()).and_then(|(pointer, json)| pointer.time_in(json));
+        let decode_error = data.error.map(|error| error.to_string());
+        let details = Details {
+            device,
+            subject: unnamed_elsewhere.then(|| subject.name()),
+            decoder: decoder.binary_name().filter(|_| data.error.is_none() && !publication.payload.is_empty()),
+            decode_error: decode_error.as_deref(),
+        };
         SynapEvent {
             sequence: publication.sequence,
             id: self.journal.event_id(publication.sequence, publication.received),
@@ -62,7 +86,7 @@ impl EventMapper for Mapper {
             device,
             topic: publication.topic,
             data: data.object,
-            metadata: metadata::metadata(publication, device, unnamed_elsewhere.then(|| subject.name())).into(),
+            metadata: metadata::metadata(publication, details).into(),
             user_id: &self.user_id,
             source: Source::Api,
             timestamp: own_time.unwrap_or(publication.received),

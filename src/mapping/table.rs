@@ -2,6 +2,7 @@
 //! of an event.
 
 use super::{
+    decode::Decoder,
     event_time::Pointer,
     pattern::{Parts, Pattern, Template, join},
 };
@@ -30,6 +31,8 @@ pub struct Route {
     pub subject_type: String,
     /// JSON pointer to the event's own time, for instance `/time`.
     pub timestamp: Option<String>,
+    /// The format of payloads.
+    pub decoder: Decoder,
     /// What QoS 0 publications are raised to.
     pub reliability: Reliability,
     /// Whether its events are shown to browsers.
@@ -89,6 +92,7 @@ pub struct Rule {
     pub event_type: Box<str>,
     pub subject_type: Box<str>,
     pub timestamp: Option<Pointer>,
+    pub decoder: Decoder,
     pub reliability: Reliability,
     pub stream: bool,
 }
@@ -134,6 +138,7 @@ impl Rule {
             event_type: route.event_type.as_str().into(),
             subject_type: route.subject_type.as_str().into(),
             timestamp: route.timestamp.as_ref().map(pointer).transpose()?,
+            decoder: route.decoder,
             reliability: route.reliability,
             stream: route.stream,
         })
@@ -197,6 +202,7 @@ fn built_in() -> [Route; 2] {
         subject: None,
         subject_type: DEVICE.into(),
         timestamp: None,
+        decoder: Decoder::Auto,
         reliability: Reliability::BestEffort,
         stream: true,
     };
@@ -214,6 +220,7 @@ fn last_rule() -> Rule {
         event_type: "mqtt.message.received".into(),
         subject_type: TOPIC.into(),
         timestamp: None,
+        decoder: Decoder::Auto,
         reliability: Reliability::BestEffort,
         stream: true,
     }

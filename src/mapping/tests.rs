@@ -45,6 +45,7 @@ fn a_route_names_subject_and_time() {
         subject: Some("{site}:{room}".into()),
         subject_type: "room".into(),
         timestamp: Some("/at".into()),
+        decoder: Decoder::Auto,
         reliability: Reliability::Guaranteed,
         stream: false,
     }];

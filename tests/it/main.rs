@@ -10,6 +10,7 @@ mod authentication;
 mod browser;
 mod crash;
 mod crash_subscribers;
+mod decoders;
 mod floods;
 mod full_disk;
 mod greedy;

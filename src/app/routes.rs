@@ -1,0 +1,37 @@
+//! Routes as configured become routes as compiled.
+
+use crate::{
+    config::{Decode, RouteSettings, Settings},
+    mapping::{Decoder, Route, RouteError, RouteTable},
+};
+
+/// Compiles the routes of a configuration.
+pub fn compile(settings: &Settings) -> Result<RouteTable, RouteError> {
+    let routes: Vec<_> = settings.routes.iter().map(route).collect();
+    RouteTable::compile(&routes)
+}
+
+fn route(route: &RouteSettings) -> Route {
+    Route {
+        topic: route.topic.as_str().to_owned(),
+        event_type: route.event_type.as_str().to_owned(),
+        subject: route.subject.as_ref().map(|subject| subject.as_str().to_owned()),
+        subject_type: route.subject_type.clone(),
+        timestamp: route.timestamp.as_ref().map(|pointer| pointer.as_str().to_owned()),
+        decoder: decoder(route.decode),
+        reliability: route.reliability,
+        stream: route.stream,
+    }
+}
+
+const fn decoder(decode: Decode) -> Decoder {
+    match decode {
+        Decode::Auto => Decoder::Auto,
+        Decode::Json => Decoder::Json,
+        Decode::Text => Decoder::Text,
+        Decode::Raw => Decoder::Raw,
+        Decode::Cbor => Decoder::Cbor,
+        Decode::Msgpack => Decoder::MsgPack,
+        Decode::SparkplugB => Decoder::SparkplugB,
+    }
+}

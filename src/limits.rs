@@ -247,6 +247,15 @@ pub const TIMESCALE_RETRY_MAXIMUM: Duration = Duration::from_secs(5);
 /// How often a draining backlog is told of in the log.
 pub const TIMESCALE_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often the bridge looks for minutes whose rollups are due, where it keeps them itself.
+pub const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Minutes whose rollups are computed in one transaction.
+pub const ROLLUP_MINUTES: i64 = 60;
+
+/// Time for one such transaction. It reads at most an hour of all measurements.
+pub const ROLLUP_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Connections for queries, beside the writer's one.
 pub const QUERY_CONNECTIONS: u32 = 4;
 
@@ -268,6 +277,20 @@ pub const KEPT_BIRTHS: usize = 4;
 /// Metrics that all remembered Sparkplug births name together, at some 100 bytes each: 10 MB.
 /// Aliases of further ones stay numbers.
 pub const MAXIMUM_BIRTH_METRICS: usize = 100_000;
+
+/// How far before the time of receipt a device's time may lie: ten years, for what was recorded
+/// long ago and is sent at last.
+pub const EVENT_TIME_PAST: Duration = Duration::from_secs(3_650 * 24 * 3600);
+
+/// How far after the time of receipt a device's time may lie: a day, for clocks in the wrong zone.
+pub const EVENT_TIME_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Numbers of one event that become measurements. Each is a row of some 60 bytes with as much of
+/// key, so that a MiB of digits could be ten thousandfold work.
+pub const MAXIMUM_MEASUREMENTS: usize = 1_000;
+
+/// Bytes of a metric's name: device and metric must fit into an entry of the key, 2,704 bytes.
+pub const MAXIMUM_METRIC_BYTES: usize = 256;
 
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.

@@ -64,6 +64,9 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let dispatcher = restore(&broker, store).await?;
 
     let database = database(&settings)?;
+    if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
+        consumers.spawn(timescale::keep_rollups(database.clone(), stop.consumers.clone()));
+    }
     let writer = database.as_ref().map(|database| {
         let writer = timescale::Writer::new(database.clone(), journal.clone(), Arc::clone(&mapper));
         let statistics = writer.statistics();

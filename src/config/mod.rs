@@ -32,7 +32,9 @@ pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOr
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use profile::ProfileSettings;
-pub use route::{Decode, EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
+pub use route::{
+    Decode, EventType, JsonPointer, RouteError, RouteSettings, Store, SubjectTemplate, TimeWindow, TopicPattern,
+};
 pub use source::KeyPath;
 pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TimescaleSettings};
 

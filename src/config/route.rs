@@ -1,11 +1,15 @@
 //! `[[route]]`: which topics become which events. Patterns and templates are checked here and
 //! compiled by the mapping room.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Reliability, TopicError, TopicFilter};
+use super::units;
+use crate::{
+    limits,
+    types::{Reliability, TopicError, TopicFilter},
+};
 
 /// One rule; the first whose topic matches makes the event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,15 +29,61 @@ pub struct RouteSettings {
     /// Where in the payload the event's own time is. Without it, receive time counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<JsonPointer>,
+    /// How far that time may be from the time of receipt.
+    #[serde(default)]
+    pub time_window: TimeWindow,
     /// The format of payloads.
     #[serde(default)]
     pub decode: Decode,
+    /// What the database keeps.
+    #[serde(default)]
+    pub store: Store,
+    /// Which numbers are measurements. Without any, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<JsonPointer>,
+    /// Whether true and false are measurements, as 1 and 0.
+    #[serde(default)]
+    pub measure_booleans: bool,
     /// The least that is promised; a message published with a higher QoS keeps what that promises.
     #[serde(default = "best_effort")]
     pub reliability: Reliability,
     /// Whether stream clients see the event.
     #[serde(default = "yes")]
     pub stream: bool,
+}
+
+/// How far a device's time may be from the time of receipt; beyond, the latter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct TimeWindow {
+    /// Before it.
+    #[serde(deserialize_with = "units::duration::<_, 0, LONGEST>", serialize_with = "units::write_duration")]
+    pub past: Duration,
+    /// After it.
+    #[serde(deserialize_with = "units::duration::<_, 0, LONGEST>", serialize_with = "units::write_duration")]
+    pub ahead: Duration,
+}
+
+/// Ten thousand years, in milliseconds.
+const LONGEST: u64 = 3_650_000 * 86_400_000;
+
+impl Default for TimeWindow {
+    fn default() -> Self {
+        Self { past: limits::EVENT_TIME_PAST, ahead: limits::EVENT_TIME_AHEAD }
+    }
+}
+
+/// What the database keeps of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Store {
+    /// The event.
+    #[default]
+    Event,
+    /// Its numbers, as rows of `mqtt.measurements`.
+    Measurement,
+    /// Both.
+    Both,
 }
 
 /// How payloads are read.

@@ -4,6 +4,7 @@
 //! "receivedAt":…,"reliability":…}`, then where there is one: `"device"`, the device's name;
 //! `"subject"`, the name of a subject that neither topic nor device give; `"contentType"`;
 //! `"decoder"`, the binary format that `data` was made from; `"decodeError"`, why it could not be;
+//! `"deviceTime"`, the device's own time where that is too far from the time of receipt;
 //! `"userProperties":[["name","value"],…]`, pairs because MQTT 5.0 section 3.3.2.3.7 keeps
 //! their order and lets names repeat.
 
@@ -29,6 +30,8 @@ pub struct Details<'a> {
     pub decoder: Option<&'a str>,
     /// Why the payload is not what its format asks for.
     pub decode_error: Option<&'a str>,
+    /// The device's own time, where it is not believed.
+    pub device_time: Option<&'a str>,
 }
 
 /// Writes the metadata. Topic, client id and properties hold no U+0000 by the standard, so
@@ -58,6 +61,7 @@ pub fn metadata(publication: &Publication<'_>, details: Details<'_>) -> String {
         ("contentType", content_type),
         ("decoder", details.decoder),
         ("decodeError", details.decode_error),
+        ("deviceTime", details.device_time),
     ] {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");

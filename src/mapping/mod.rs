@@ -6,7 +6,7 @@
 //! table, the stream and every retry see the same event.
 //!
 //! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
-//! `payload` and `metadata` the two JSON objects, `jsonb` what the table can hold, `event_time` and
+//! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `jsonb` what the table can hold, `event_time` and
 //! `event_id` what they say.
 
 mod births;
@@ -14,12 +14,14 @@ mod decode;
 mod event_id;
 mod event_time;
 mod jsonb;
+mod measure;
 mod metadata;
 mod pattern;
 mod payload;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time_window;
 
 use std::sync::Arc;
 
@@ -29,13 +31,14 @@ use self::{
     births::Births,
     event_id::JournalBits,
     metadata::Details,
-    table::{DEVICE, Subject, TOPIC},
+    table::{DEVICE, Rule, Subject, TOPIC},
 };
 pub use self::{
     decode::Decoder,
     table::{Route, RouteError, RouteProblem, RouteTable},
+    time_window::TimeWindow,
 };
-use crate::types::{EventMapper, Publication, Source, SynapEvent, subject_id};
+use crate::types::{EventMapper, Kept, Measurements, Publication, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -62,20 +65,23 @@ impl EventMapper for Mapper {
             _ => None,
         };
         let unnamed_elsewhere = device.is_none() && &*rule.subject_type != TOPIC;
-        let content_type = if publication.properties.is_empty() { None } else { publication.properties.content_type() };
-        let decoder = rule.decoder.or_told_by(content_type, publication.topic);
+        let decoder = decoder_of(rule, publication);
         let birth = match decoder {
             Decoder::SparkplugB => self.births.of(publication),
             _ => Arc::default(),
         };
         let data = payload::data(publication.payload, decoder, &birth);
-        let own_time = rule.timestamp.as_ref().zip(data.json()).and_then(|(pointer, json)| pointer.time_in(json));
+        let device_time = rule.timestamp.as_ref().zip(data.json()).and_then(|(pointer, json)| pointer.time_in(json));
+        let believed = device_time.filter(|own| rule.time_window.holds(publication.received, *own));
+        let disbelieved = device_time.filter(|_| believed.is_none()).map(|own| own.to_string());
+        let kept = if data.json().is_some() { rule.kept } else { Kept::Event };
         let decode_error = data.error.map(|error| error.to_string());
         let details = Details {
             device,
             subject: unnamed_elsewhere.then(|| subject.name()),
             decoder: decoder.binary_name().filter(|_| data.error.is_none() && !publication.payload.is_empty()),
             decode_error: decode_error.as_deref(),
+            device_time: disbelieved.as_deref(),
         };
         SynapEvent {
             sequence: publication.sequence,
@@ -89,15 +95,38 @@ impl EventMapper for Mapper {
             metadata: metadata::metadata(publication, details).into(),
             user_id: &self.user_id,
             source: Source::Api,
-            timestamp: own_time.unwrap_or(publication.received),
+            timestamp: believed.unwrap_or(publication.received),
             reliability: metadata::reliability(publication),
             streamed: rule.stream,
+            kept,
         }
+    }
+
+    fn measure(&self, publication: &Publication<'_>, event: &SynapEvent<'_>, out: &mut Measurements) {
+        let (rule, subject) = self.routes.resolve(publication.topic);
+        out.begin(subject.name());
+        if event.kept == Kept::Event {
+            return;
+        }
+        if decoder_of(rule, publication) == Decoder::SparkplugB {
+            let (received, window) = (publication.received, rule.time_window);
+            rule.metrics.find_metrics(&event.data, received, window, event.timestamp, out);
+        } else {
+            rule.metrics.find(&event.data, event.timestamp, out);
+        }
+        out.keep_last();
     }
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
     }
+}
+
+/// The format of a publication's payload.
+fn decoder_of(rule: &Rule, publication: &Publication<'_>) -> Decoder {
+    let properties = &publication.properties;
+    let content_type = if properties.is_empty() { None } else { properties.content_type() };
+    rule.decoder.or_told_by(content_type, publication.topic)
 }
 
 /// Text that was written as bytes.

@@ -4,9 +4,11 @@
 use super::{
     decode::Decoder,
     event_time::Pointer,
+    measure::Selection,
     pattern::{Parts, Pattern, Template, join},
+    time_window::TimeWindow,
 };
-use crate::types::{Reliability, TopicError};
+use crate::types::{Kept, Reliability, TopicError};
 
 /// Subject type of devices. A subject of this type has its name in the event's `device`.
 pub const DEVICE: &str = "device";
@@ -31,8 +33,17 @@ pub struct Route {
     pub subject_type: String,
     /// JSON pointer to the event's own time, for instance `/time`.
     pub timestamp: Option<String>,
+    /// How far that time may be from the time of receipt.
+    pub time_window: TimeWindow,
     /// The format of payloads.
     pub decoder: Decoder,
+    /// What the database keeps.
+    pub kept: Kept,
+    /// JSON pointers to the numbers that are measurements, `*` for any one level; all, where there
+    /// is none.
+    pub metrics: Vec<String>,
+    /// Whether true and false are measurements, as 1 and 0.
+    pub measure_booleans: bool,
     /// What QoS 0 publications are raised to.
     pub reliability: Reliability,
     /// Whether its events are shown to browsers.
@@ -82,6 +93,9 @@ pub enum RouteProblem {
     /// RFC 6901
     #[error("timestamp: expected a JSON pointer such as /time")]
     Timestamp,
+    /// RFC 6901, with wildcards
+    #[error("metrics: expected JSON pointers such as /temperature or /sensors/*/value, not {0:?}")]
+    Metric(String),
 }
 
 /// One compiled route.
@@ -92,7 +106,10 @@ pub struct Rule {
     pub event_type: Box<str>,
     pub subject_type: Box<str>,
     pub timestamp: Option<Pointer>,
+    pub time_window: TimeWindow,
     pub decoder: Decoder,
+    pub kept: Kept,
+    pub metrics: Selection,
     pub reliability: Reliability,
     pub stream: bool,
 }
@@ -138,7 +155,10 @@ impl Rule {
             event_type: route.event_type.as_str().into(),
             subject_type: route.subject_type.as_str().into(),
             timestamp: route.timestamp.as_ref().map(pointer).transpose()?,
+            time_window: route.time_window,
             decoder: route.decoder,
+            kept: route.kept,
+            metrics: Selection::parse(&route.metrics, route.measure_booleans).map_err(RouteProblem::Metric)?,
             reliability: route.reliability,
             stream: route.stream,
         })
@@ -195,18 +215,22 @@ impl RouteTable {
 }
 
 /// What a default install understands: a device's telemetry, and a device's other messages.
-fn built_in() -> [Route; 2] {
+pub fn built_in() -> Vec<Route> {
     let route = |topic: &str, event_type: &str| Route {
         topic: topic.into(),
         event_type: event_type.into(),
         subject: None,
         subject_type: DEVICE.into(),
         timestamp: None,
+        time_window: TimeWindow::default(),
         decoder: Decoder::Auto,
+        kept: Kept::Event,
+        metrics: Vec::new(),
+        measure_booleans: false,
         reliability: Reliability::BestEffort,
         stream: true,
     };
-    [
+    vec![
         route("devices/{device}/telemetry", "devices.telemetry.received"),
         route("devices/{device}/#", "devices.message.received"),
     ]
@@ -220,7 +244,10 @@ fn last_rule() -> Rule {
         event_type: "mqtt.message.received".into(),
         subject_type: TOPIC.into(),
         timestamp: None,
+        time_window: TimeWindow::default(),
         decoder: Decoder::Auto,
+        kept: Kept::Event,
+        metrics: Selection::default(),
         reliability: Reliability::BestEffort,
         stream: true,
     }

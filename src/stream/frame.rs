@@ -84,7 +84,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::types::{Epoch, Micros, Reliability, Sequence, Source};
+    use crate::types::{Epoch, Kept, Micros, Reliability, Sequence, Source};
 
     fn id(sequence: u64) -> LastEventId {
         LastEventId { epoch: Epoch(0x1f3a_9c02), sequence: Sequence(sequence) }
@@ -107,6 +107,7 @@ mod tests {
             timestamp: Micros::default(),
             reliability: Reliability::Guaranteed,
             streamed: true,
+            kept: Kept::Event,
         };
         let mut out = Vec::new();
         event(&made, id(7), &mut out);

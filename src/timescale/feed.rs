@@ -13,7 +13,7 @@ use super::{rows::RowBatch, statistics::Statistics};
 use crate::{
     journal::{ReadError, Reader, Record, Slice, Step},
     limits,
-    types::EventMapper,
+    types::{EventMapper, Kept, Measurements, Publication},
 };
 
 /// A journal's rows, from a position on.
@@ -21,6 +21,8 @@ pub struct Feed {
     pub reader: Reader,
     pub mapper: Arc<dyn EventMapper>,
     pub statistics: Arc<Statistics>,
+    /// Of the event at hand.
+    pub measurements: Measurements,
     /// Bytes at which a batch is full.
     pub batch_bytes: usize,
 }
@@ -120,12 +122,26 @@ impl Feed {
         Ok(())
     }
 
-    fn push(&self, batch: &mut RowBatch, slice: &Slice) {
+    fn push(&mut self, batch: &mut RowBatch, slice: &Slice) {
         for record in slice.records() {
             if let Record::Publication { publication, .. } = record {
-                batch.push(&self.mapper.map(&publication));
+                self.push_event(batch, &publication);
             }
         }
         batch.reach(slice.last());
+    }
+
+    fn push_event(&mut self, batch: &mut RowBatch, publication: &Publication<'_>) {
+        let event = self.mapper.map(publication);
+        batch.next(&event);
+        if event.kept != Kept::Event {
+            self.mapper.measure(publication, &event, &mut self.measurements);
+            batch.push_measurements(&event, &self.measurements);
+            let said_all = !self.measurements.is_empty() && !self.measurements.is_partial;
+            if event.kept == Kept::Measurements && said_all {
+                return;
+            }
+        }
+        batch.push(&event);
     }
 }

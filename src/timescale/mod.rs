@@ -16,14 +16,17 @@ mod feed;
 mod progress;
 mod query;
 mod resume;
+mod rollups;
 mod rows;
 mod schema;
 mod statistics;
 mod store;
+mod table;
 mod transport;
 mod writer;
 
 pub use error::WriteError;
 pub use query::{EventStore, QueryError};
+pub use rollups::keep_rollups;
 pub use statistics::Statistics;
 pub use writer::{Settings, Writer};

@@ -2,18 +2,19 @@
 
 use uuid::Uuid;
 
-use crate::types::{Sequence, SynapEvent};
+use super::table::Table;
+use crate::types::{Measurements, Micros, Sequence, SynapEvent};
 
 /// Columns of a row, in the order of [`RowBatch::push`].
 pub const COLUMNS: &str = "id, timestamp, type, subject_id, subject_type, data, metadata, source, user_id";
 
 const COLUMN_COUNT: i16 = 9;
+const MEASUREMENT_COLUMNS: i16 = 5;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const JSONB_VERSION: u8 = 1;
 
-/// Where a row has its id: behind the number of columns and the length of the first.
-const ID_OFFSET: usize = 2 + 4;
+const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 /// 2000-01-01T00:00:00Z, where PostgreSQL counts from, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -23,28 +24,46 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// Invariant: holds every publication after `after` and up to `through`, each once.
 #[derive(Debug, Default)]
 pub struct RowBatch {
-    bytes: Vec<u8>,
-    rows: Vec<(Sequence, usize)>,
+    /// The rows of each table.
+    bytes: [Vec<u8>; Table::COUNT],
+    rows: Vec<Row>,
+    /// Minutes that measurements lie in, each with the place of its publication among the rows.
+    minutes: Vec<(usize, i64)>,
     after: Sequence,
     through: Sequence,
+}
+
+/// What became of one publication.
+#[derive(Debug)]
+struct Row {
+    sequence: Sequence,
+    id: Uuid,
+    /// Where its rows begin in each table's.
+    starts: [usize; Table::COUNT],
 }
 
 impl RowBatch {
     /// Empties it; its records will be those after `after`.
     pub fn begin(&mut self, after: Sequence) {
-        self.bytes.clear();
+        self.bytes.iter_mut().for_each(Vec::clear);
         self.rows.clear();
+        self.minutes.clear();
         (self.after, self.through) = (after, after);
     }
 
-    /// Adds an event's row.
+    /// Begins with the next event; what follows is of it.
+    pub fn next(&mut self, event: &SynapEvent<'_>) {
+        let starts = self.bytes.each_ref().map(Vec::len);
+        self.rows.push(Row { sequence: event.sequence, id: event.id, starts });
+    }
+
+    /// Adds the event's row.
     pub fn push(&mut self, event: &SynapEvent<'_>) {
-        self.rows.push((event.sequence, self.bytes.len()));
-        let out = &mut self.bytes;
+        let [out, _] = &mut self.bytes;
         let mut buffer = Uuid::encode_buffer();
         out.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
         field(out, &[event.id.as_bytes()]);
-        field(out, &[&(event.timestamp.get() - POSTGRES_EPOCH).to_be_bytes()]);
+        field(out, &[&time(event.timestamp)]);
         field(out, &[event.event_type.as_bytes()]);
         field(out, &[event.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes()]);
         field(out, &[event.subject_type.as_bytes()]);
@@ -52,6 +71,24 @@ impl RowBatch {
         field(out, &[&[JSONB_VERSION], event.metadata.as_bytes()]);
         field(out, &[event.source.as_str().as_bytes()]);
         field(out, &[event.user_id.as_bytes()]);
+    }
+
+    /// Adds rows of the event's numbers.
+    pub fn push_measurements(&mut self, event: &SynapEvent<'_>, measurements: &Measurements) {
+        let [_, out] = &mut self.bytes;
+        let (row, known) = (self.rows.len().saturating_sub(1), self.minutes.len());
+        for measurement in measurements.iter() {
+            out.extend_from_slice(&MEASUREMENT_COLUMNS.to_be_bytes());
+            field(out, &[&time(measurement.time)]);
+            field(out, &[measurements.subject().as_bytes()]);
+            field(out, &[measurement.metric.as_bytes()]);
+            field(out, &[&measurement.value.to_be_bytes()]);
+            field(out, &[event.id.as_bytes()]);
+            let minute = measurement.time.get().div_euclid(MICROS_PER_MINUTE);
+            if !self.minutes.iter().skip(known).any(|(_, known)| *known == minute) {
+                self.minutes.push((row, minute));
+            }
+        }
     }
 
     /// Says that every record up to `through` is in it.
@@ -70,14 +107,14 @@ impl RowBatch {
         self.through
     }
 
-    /// How many rows it holds.
+    /// How many publications it holds.
     pub const fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Bytes of all rows.
-    pub const fn bytes(&self) -> usize {
-        self.bytes.len()
+    pub fn bytes(&self) -> usize {
+        self.bytes.iter().map(Vec::len).sum()
     }
 
     /// All of it.
@@ -85,13 +122,18 @@ impl RowBatch {
         Part { batch: self, start: 0, end: self.rows.len() }
     }
 
-    /// Where a row begins; the end of the bytes for the row behind the last.
-    fn offset(&self, row: usize) -> usize {
-        self.rows.get(row).map_or(self.bytes.len(), |(_, offset)| *offset)
+    /// Where a publication's rows begin; the end of the bytes for the one behind the last.
+    fn offset(&self, table: Table, row: usize) -> usize {
+        let start = self.rows.get(row).and_then(|row| row.starts.get(table as usize));
+        start.copied().unwrap_or_else(|| self.of(table).len())
+    }
+
+    fn of(&self, table: Table) -> &[u8] {
+        self.bytes.get(table as usize).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Consecutive rows of a batch, and the positions of the journal that they lead from and to.
+/// Consecutive publications of a batch, and the positions of the journal that they lead from and to.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
     batch: &'a RowBatch,
@@ -100,15 +142,30 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// How many rows it has.
+    /// How many publications it has.
     pub const fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// How many of them have a row in the table of events.
+    pub fn events(&self) -> u64 {
+        let has_row = |row: &usize| self.batch.offset(Table::Events, *row) < self.batch.offset(Table::Events, row + 1);
+        (self.start..self.end).filter(has_row).count() as u64
+    }
+
+    /// The minutes that its measurements lie in, counted from 1970, each once and rising.
+    pub fn minutes(&self) -> Vec<i64> {
+        let is_here = |(row, _): &&(usize, i64)| (self.start..self.end).contains(row);
+        let mut minutes: Vec<_> = self.batch.minutes.iter().filter(is_here).map(|(_, minute)| *minute).collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        minutes
     }
 
     /// The position before its first record.
     pub fn after(&self) -> Sequence {
         let before = self.start.checked_sub(1).and_then(|row| self.batch.rows.get(row));
-        before.map_or(self.batch.after, |(sequence, _)| *sequence)
+        before.map_or(self.batch.after, |row| row.sequence)
     }
 
     /// The position that is reached once it is stored.
@@ -119,25 +176,29 @@ impl Part<'_> {
         self.last().map_or(self.batch.after, |(sequence, _)| sequence)
     }
 
-    /// The last row's sequence and event id.
+    /// The last publication's sequence and event id.
     pub fn last(&self) -> Option<(Sequence, Uuid)> {
         let row = self.end.checked_sub(1).filter(|row| *row >= self.start)?;
-        let (sequence, offset) = *self.batch.rows.get(row)?;
-        let id = self.batch.bytes.get(offset + ID_OFFSET..)?.first_chunk()?;
-        Some((sequence, Uuid::from_bytes(*id)))
+        self.batch.rows.get(row).map(|row| (row.sequence, row.id))
     }
 
-    /// Its two halves, where it has more than one row.
+    /// Its two halves, where it has more than one publication.
     pub fn halves(self) -> Option<[Self; 2]> {
         let middle = self.start + self.len() / 2;
         (middle > self.start).then_some([Self { end: middle, ..self }, Self { start: middle, ..self }])
     }
 
-    /// What to send for its rows, in order.
-    pub fn copy_data(&self) -> [&[u8]; 3] {
-        let (start, end) = (self.batch.offset(self.start), self.batch.offset(self.end));
-        [HEADER, self.batch.bytes.get(start..end).unwrap_or_default(), &TRAILER]
+    /// What to send for its rows in a table, in order; none where there are none.
+    pub fn copy_data(&self, table: Table) -> Option<[&[u8]; 3]> {
+        let (start, end) = (self.batch.offset(table, self.start), self.batch.offset(table, self.end));
+        let rows = self.batch.of(table).get(start..end).filter(|rows| !rows.is_empty())?;
+        Some([HEADER, rows, &TRAILER])
     }
+}
+
+/// A time as PostgreSQL has it.
+const fn time(time: Micros) -> [u8; 8] {
+    (time.get() - POSTGRES_EPOCH).to_be_bytes()
 }
 
 /// A field of a row: its length, then its bytes. A field is shorter than 2 GiB because a
@@ -155,13 +216,13 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::types::{Micros, Reliability, Source};
+    use crate::types::{Kept, Micros, Reliability, Source};
 
     fn batch(sequences: &[u64]) -> RowBatch {
         let mut batch = RowBatch::default();
         batch.begin(Sequence(10));
         for &sequence in sequences {
-            batch.push(&SynapEvent {
+            let event = SynapEvent {
                 sequence: Sequence(sequence),
                 id: Uuid::from_u128(sequence.into()),
                 event_type: Cow::Borrowed("a.b.c"),
@@ -176,7 +237,16 @@ mod tests {
                 timestamp: Micros::default(),
                 reliability: Reliability::Guaranteed,
                 streamed: true,
-            });
+                kept: Kept::Both,
+            };
+            let mut measurements = Measurements::default();
+            measurements.begin("device");
+            measurements.push("m", 1.0, Micros::saturating(sequence.cast_signed() * MICROS_PER_MINUTE));
+            batch.next(&event);
+            if sequence != 15 {
+                batch.push(&event);
+            }
+            batch.push_measurements(&event, &measurements);
         }
         batch.reach(Sequence(40));
         batch
@@ -187,7 +257,7 @@ mod tests {
         let batch = batch(&[12, 15, 20, 21, 33]);
         let mut parts = vec![batch.whole()];
         let (mut position, mut rows) = (Sequence(10), Vec::new());
-        let mut bytes = Vec::new();
+        let mut bytes: [Vec<u8>; Table::COUNT] = Default::default();
         while let Some(part) = parts.pop() {
             if let Some([first, second]) = part.halves() {
                 parts.extend([second, first]);
@@ -198,10 +268,16 @@ mod tests {
             let (sequence, id) = part.last().unwrap();
             assert_eq!(id.as_u128(), u128::from(sequence.0));
             rows.push(sequence.0);
-            bytes.extend_from_slice(part.copy_data()[1]);
+            assert_eq!((part.events(), part.minutes()), (u64::from(sequence.0 != 15), vec![sequence.0.cast_signed()]));
+            for (table, bytes) in Table::ALL.into_iter().zip(&mut bytes) {
+                bytes.extend_from_slice(part.copy_data(table).map_or(&[], |[_, rows, _]| rows));
+            }
         }
         assert_eq!((rows, position), (vec![12, 15, 20, 21, 33], Sequence(40)));
-        assert_eq!(bytes, batch.whole().copy_data()[1]);
+        for (table, bytes) in Table::ALL.into_iter().zip(&bytes) {
+            assert_eq!(bytes, batch.whole().copy_data(table).unwrap()[1]);
+        }
+        assert_eq!(batch.whole().minutes(), [12, 15, 20, 21, 33]);
     }
 
     #[test]
@@ -210,5 +286,6 @@ mod tests {
         let whole = batch.whole();
         assert_eq!((whole.len(), whole.after(), whole.through()), (0, Sequence(10), Sequence(40)));
         assert!(whole.last().is_none() && whole.halves().is_none());
+        assert!(Table::ALL.into_iter().all(|table| whole.copy_data(table).is_none()));
     }
 }

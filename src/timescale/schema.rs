@@ -57,6 +57,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), WriteError> {
         migration(1, "bookkeeping", include_str!("../../migrations/0001_bookkeeping.sql")),
         migration(2, "events", include_str!("../../migrations/0002_events.sql")),
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
+        migration(6, "measurements", include_str!("../../migrations/0006_measurements.sql")),
     ]);
     migrator.dangerous_set_table_name(BOOK);
     // A newer version may have been here before; its migrations are none of our business.
@@ -85,6 +86,11 @@ async fn all_applied(connection: &mut PgConnection, migrator: &Migrator) -> Resu
 
 async fn exists(connection: &mut PgConnection, name: &'static str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select {name} is not null"))).fetch_one(connection).await
+}
+
+/// Whether the bridge keeps the rollups of measurements itself.
+pub async fn has_own_rollups(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    exists(connection, "to_regclass('mqtt.measurements_touched')").await
 }
 
 /// Looks at the table `events`.

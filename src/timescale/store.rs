@@ -15,9 +15,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::{
     error::{WriteError, is_about_a_row, is_too_much, within},
-    rows::{COLUMNS, Part, RowBatch},
+    rows::{Part, RowBatch},
     schema::Key,
     statistics::Stored,
+    table::Table,
 };
 use crate::{
     journal::{Journal, Record, Step, Watermark},
@@ -29,8 +30,7 @@ use crate::{
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A constraint that is checked at commit would refuse a row when it is too late to tell which.
-const BEGIN_WITH_CARE: &str =
-    "set constraints all immediate; create temporary table incoming_events (like events) on commit drop";
+const BEGIN_WITH_CARE: &str = "set constraints all immediate";
 
 /// Where dead letters come from: the journal has the publication, the mapper the event.
 pub struct Origin {
@@ -45,6 +45,8 @@ pub struct Known {
     pub key: Key,
     /// Events up to here may have been stored before.
     pub through: Sequence,
+    /// Whether minutes with new measurements must be noted, for the bridge's own rollups.
+    pub own_rollups: bool,
 }
 
 /// Stores a batch whose records follow the cursor as it should be in the database.
@@ -78,25 +80,47 @@ async fn store_part(
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
     if part.after() < known.through {
-        return store_with_care(connection, origin, known.key, part).await;
+        return store_with_care(connection, origin, known, part).await;
     }
-    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, part)).await {
+    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, known, part)).await {
         Err(WriteError::Store(error)) if is_about_a_row(&error) => {
             tracing::debug!(%error, rows = part.len(), "storing with care");
-            store_with_care(connection, origin, known.key, part).await
+            store_with_care(connection, origin, known, part).await
         }
         outcome => outcome,
     }
 }
 
-async fn store_bare(connection: &mut PgConnection, origin: &Origin, part: Part<'_>) -> Result<Stored, WriteError> {
+async fn store_bare(
+    connection: &mut PgConnection,
+    origin: &Origin,
+    known: Known,
+    part: Part<'_>,
+) -> Result<Stored, WriteError> {
     let mut transaction = begin(connection, origin, part).await?;
     let mut stored = Stored::default();
-    if part.len() > 0 {
-        stored.rows = copy(&mut transaction, "events", part.copy_data()).await?;
+    for table in Table::ALL {
+        if let Some(data) = part.copy_data(table) {
+            stored.add(table, copy(&mut transaction, table, table.name(), data).await?);
+        }
     }
+    note_minutes(&mut transaction, known, part).await?;
     transaction.commit().await?;
     Ok(stored)
+}
+
+/// Notes that the rollups of these minutes are to be computed again. The last thing that a
+/// transaction does: other bridges wait for the same minute.
+async fn note_minutes(connection: &mut PgConnection, known: Known, part: Part<'_>) -> Result<(), sqlx::Error> {
+    let minutes = part.minutes();
+    if !known.own_rollups || minutes.is_empty() {
+        return Ok(());
+    }
+    let sql = "insert into mqtt.measurements_touched (bucket, version)
+         select to_timestamp(minute * 60), txid_current() from unnest($1::bigint[]) as minute
+         on conflict (bucket) do update set version = excluded.version";
+    sqlx::query(sql).bind(minutes).execute(connection).await?;
+    Ok(())
 }
 
 /// Begins a transaction in which the cursor is where it will be once the part is stored.
@@ -119,8 +143,9 @@ async fn begin<'c>(
     }
 }
 
-async fn copy(connection: &mut PgConnection, table: &str, data: [&[u8]; 3]) -> Result<u64, sqlx::Error> {
-    let mut copy = connection.copy_in_raw(&format!("copy {table} ({COLUMNS}) from stdin (format binary)")).await?;
+async fn copy(connection: &mut PgConnection, table: Table, name: &str, data: [&[u8]; 3]) -> Result<u64, sqlx::Error> {
+    let statement = format!("copy {name} ({}) from stdin (format binary)", table.columns());
+    let mut copy = connection.copy_in_raw(&statement).await?;
     for piece in data {
         for chunk in piece.chunks(CHUNK_BYTES) {
             copy.send(chunk).await?;
@@ -132,21 +157,25 @@ async fn copy(connection: &mut PgConnection, table: &str, data: [&[u8]; 3]) -> R
 async fn store_with_care(
     connection: &mut PgConnection,
     origin: &Origin,
-    key: Key,
+    known: Known,
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
     // The whole takes as long as it needs, a silent server is found out by each step.
     const STEP: std::time::Duration = limits::TIMESCALE_TIMEOUT;
     let mut transaction = within(STEP, begin(connection, origin, part)).await?;
     within(STEP, async { Ok(sqlx::raw_sql(BEGIN_WITH_CARE).execute(&mut *transaction).await?) }).await?;
+    for table in Table::ALL.into_iter().filter(|table| part.copy_data(*table).is_some()) {
+        let sql = format!("create temporary table {} (like {}) on commit drop", table.incoming(), table.name());
+        within(STEP, async { Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?) }).await?;
+    }
     let mut stored = Stored::default();
     let mut pieces = vec![part];
     while let Some(piece) = pieces.pop() {
-        let result = within(STEP, async { Ok(insert_new(&mut transaction, key, piece).await) }).await?;
+        let result = within(STEP, async { Ok(insert_new(&mut transaction, known.key, piece).await) }).await?;
         match (result, piece.halves()) {
-            (Ok(rows), _) => {
-                stored.rows += rows;
-                stored.known_rows += (piece.len() as u64).saturating_sub(rows);
+            (Ok(inserted), _) => {
+                stored.known_rows += piece.events().saturating_sub(inserted.rows);
+                stored += inserted;
             }
             (Err(error), _) if !is_about_a_row(&error) => return Err(error.into()),
             (Err(_), Some([first, second])) => pieces.extend([second, first]),
@@ -158,32 +187,53 @@ async fn store_with_care(
             }
         }
     }
-    within(STEP, async { Ok(transaction.commit().await?) }).await?;
+    within(STEP, async {
+        note_minutes(&mut transaction, known, part).await?;
+        Ok(transaction.commit().await?)
+    })
+    .await?;
     Ok(stored)
 }
 
-/// Stores the rows that the table does not have, or leaves the transaction as it was. Returns
+/// Stores the rows that the tables do not have, or leaves the transaction as it was. Returns
 /// how many there were.
-async fn insert_new(transaction: &mut PgTransaction<'_>, key: Key, piece: Part<'_>) -> Result<u64, sqlx::Error> {
-    // Without the columns of the key, a conflict with any other unique key would lose the row.
-    let unless_known = match key {
-        Key::Id => "on conflict (id) do nothing",
-        Key::IdAndTime => "on conflict (id, timestamp) do nothing",
-        Key::Missing => "where not exists (select from events where events.id = incoming_events.id)",
-    };
-    let insert = format!("insert into events ({COLUMNS}) select {COLUMNS} from incoming_events {unless_known}");
+async fn insert_new(transaction: &mut PgTransaction<'_>, key: Key, piece: Part<'_>) -> Result<Stored, sqlx::Error> {
     let mut savepoint = transaction.begin().await?;
     let result = async {
-        copy(&mut savepoint, "incoming_events", piece.copy_data()).await?;
-        let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *savepoint).await?.rows_affected();
-        sqlx::raw_sql("truncate incoming_events").execute(&mut *savepoint).await?;
-        Ok(inserted)
+        let mut stored = Stored::default();
+        for table in Table::ALL {
+            if let Some(data) = piece.copy_data(table) {
+                stored.add(table, insert_new_rows(&mut savepoint, table, key, data).await?);
+            }
+        }
+        Ok(stored)
     }
     .await;
     match result {
         Ok(inserted) => savepoint.commit().await.map(|()| inserted),
         Err(error) => savepoint.rollback().await.and(Err(error)),
     }
+}
+
+async fn insert_new_rows(
+    connection: &mut PgConnection,
+    table: Table,
+    key: Key,
+    data: [&[u8]; 3],
+) -> Result<u64, sqlx::Error> {
+    // Without the columns of the key, a conflict with any other unique key would lose the row.
+    let unless_known = match (table, key) {
+        (Table::Measurements, _) => "on conflict (device, metric, time, event) do nothing",
+        (Table::Events, Key::Id) => "on conflict (id) do nothing",
+        (Table::Events, Key::IdAndTime) => "on conflict (id, timestamp) do nothing",
+        (Table::Events, Key::Missing) => "where not exists (select from events where events.id = incoming_events.id)",
+    };
+    let (name, columns, incoming) = (table.name(), table.columns(), table.incoming());
+    let insert = format!("insert into {name} ({columns}) select {columns} from {incoming} {unless_known}");
+    copy(connection, table, incoming, data).await?;
+    let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *connection).await?.rows_affected();
+    sqlx::raw_sql(AssertSqlSafe(format!("truncate {incoming}"))).execute(connection).await?;
+    Ok(inserted)
 }
 
 /// Keeps a publication that the table refused.

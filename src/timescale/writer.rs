@@ -25,7 +25,7 @@ use super::{
 use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
     limits,
-    types::{EventMapper, Sequence},
+    types::{EventMapper, Measurements, Sequence},
 };
 
 /// Where events go.
@@ -125,6 +125,7 @@ impl Writer {
             reader: self.origin.journal.reader(position, Watermark::Durable),
             mapper: Arc::clone(&self.origin.mapper),
             statistics: Arc::clone(&self.statistics),
+            measurements: Measurements::default(),
             batch_bytes: self.settings.memory / 2,
         };
         let (mut batches, task) = feed.start(stop.clone());
@@ -201,7 +202,9 @@ impl Writer {
                 "the database has gone back, to an older copy or to a server that had not yet followed: \
                  writing again what the journal holds");
         }
-        Ok(Prepared { position: resumed.position, known: Known { key: table.key, through: resumed.known_through } })
+        let own_rollups = schema::has_own_rollups(connection).await?;
+        let known = Known { key: table.key, through: resumed.known_through, own_rollups };
+        Ok(Prepared { position: resumed.position, known })
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod measurements;
 mod plain;
 mod query;
 mod resume;

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use synap_mqtt::{
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Outcome, Record, Watermark},
     limits,
-    mapping::{Mapper, RouteTable},
+    mapping::{Decoder, Mapper, Route, RouteTable, TimeWindow},
     timescale::{Settings, Statistics, Writer},
-    types::{Micros, Publication, PublishProperties, Qos, Sequence, Signal},
+    types::{Kept, Micros, Publication, PublishProperties, Qos, Reliability, Sequence, Signal},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,7 @@ impl TestDatabase {
 /// A journal in a directory of its own.
 pub struct TestJournal {
     pub journal: Journal,
+    pub routes: Vec<Route>,
     directory: tempfile::TempDir,
 }
 
@@ -127,7 +128,12 @@ impl TestJournal {
         options.memory.tail = 256 << 10;
         adjust(&mut options);
         let (journal, _) = Journal::open(directory.path(), options).unwrap();
-        Self { journal, directory }
+        Self { journal, routes: Vec::new(), directory }
+    }
+
+    /// The same, whose publications are mapped by these routes.
+    pub fn with_routes(self, routes: Vec<Route>) -> Self {
+        Self { routes, ..self }
     }
 
     /// A copy of its files as they are now, as a backup would take them.
@@ -195,7 +201,7 @@ impl TestJournal {
     }
 
     pub fn mapper(&self) -> Arc<Mapper> {
-        Arc::new(Mapper::new(RouteTable::compile(&[]).unwrap(), self.journal.id(), "owner"))
+        Arc::new(Mapper::new(RouteTable::compile(&self.routes).unwrap(), self.journal.id(), "owner"))
     }
 
     pub fn write_to(&self, database: &TestDatabase) -> RunningWriter {
@@ -206,6 +212,24 @@ impl TestJournal {
         let writer = Writer::new(settings, self.journal.clone(), self.mapper());
         let (statistics, stop) = (writer.statistics(), CancellationToken::new());
         RunningWriter { statistics, task: tokio::spawn(writer.run(stop.clone())), stop, journal: self.journal.clone() }
+    }
+}
+
+/// A route for the telemetry of devices, which says its time at `/at`.
+pub fn telemetry_route() -> Route {
+    Route {
+        topic: "devices/{device}/telemetry".into(),
+        event_type: "devices.telemetry.received".into(),
+        subject: None,
+        subject_type: "device".into(),
+        timestamp: Some("/at".into()),
+        time_window: TimeWindow::default(),
+        decoder: Decoder::Auto,
+        kept: Kept::Event,
+        metrics: Vec::new(),
+        measure_booleans: false,
+        reliability: Reliability::Guaranteed,
+        stream: true,
     }
 }
 

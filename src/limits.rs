@@ -256,6 +256,22 @@ pub const ROLLUP_MINUTES: i64 = 60;
 /// Time for one such transaction. It reads at most an hour of all measurements.
 pub const ROLLUP_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long after a message a device may send it again, with the same name, and the table still has
+/// it once: a day, for devices that were switched off in between.
+pub const DEDUPE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Dead letters that are replayed in one transaction.
+pub const REPLAY_LETTERS: i64 = 200;
+
+/// Dead letters on one page of `GET /api/dead-letters`, unless asked otherwise.
+pub const DEAD_LETTERS_PAGE: u16 = 20;
+
+/// Dead letters on one page of `GET /api/dead-letters` at most: each has its whole payload.
+pub const MAXIMUM_DEAD_LETTERS_PAGE: u16 = 100;
+
+/// Characters of the reason why a payload is rejected.
+pub const MAXIMUM_REASON_CHARS: usize = 300;
+
 /// Connections for queries, beside the writer's one.
 pub const QUERY_CONNECTIONS: u32 = 4;
 

@@ -5,6 +5,7 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod admissions;
+pub mod dead_letters;
 mod descriptors;
 mod greeting;
 mod health;
@@ -114,6 +115,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
+        dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {

@@ -30,6 +30,9 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
         let found = files.iter().filter_map(database_problem);
         problems.extend(found.map(|problem| (key.clone(), problem)));
     }
+    for (key, file) in settings.schemas() {
+        problems.extend(schema_problem(file).map(|problem| (key, problem)));
+    }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)
     {
@@ -55,6 +58,12 @@ fn listener_problems(key: &KeyPath, tls: &TlsSettings, made_later: Option<&Path>
         problems.extend(error.map(|error| (key.key("client_ca"), describe(&error, CLIENT_CA))));
     }
     problems
+}
+
+/// Whether it is a schema shows when the routes are compiled.
+fn schema_problem(file: &Path) -> Option<String> {
+    let error = std::fs::read_to_string(file).err()?;
+    Some(format!("{}: {error}; expected a file with a JSON Schema", absolute(file).unwrap_or(file.into()).display()))
 }
 
 fn database_problem(file: &DatabaseFile) -> Option<String> {

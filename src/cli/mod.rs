@@ -1,6 +1,7 @@
 //! The command line: its arguments, and the commands that do their work without the bridge.
 
 mod certs;
+mod dead_letters;
 mod files;
 mod passwd;
 
@@ -50,6 +51,9 @@ pub enum Command {
     /// Make development certificates under the data directory
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Look at publications that were refused, or try them again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Add, change or delete an account of a password file
     Passwd(passwd::Passwd),
 }
@@ -63,6 +67,7 @@ impl Command {
         match self {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
+            Self::DeadLetters(letters) => letters.run(settings),
             Self::Passwd(passwd) => passwd.run(),
         }
     }

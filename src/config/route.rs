@@ -1,7 +1,7 @@
 //! `[[route]]`: which topics become which events. Patterns and templates are checked here and
 //! compiled by the mapping room.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,22 @@ pub struct RouteSettings {
     /// The format of payloads.
     #[serde(default)]
     pub decode: Decode,
+    /// What becomes of a payload that is not in its format.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// A file with the JSON Schema that payloads must satisfy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<PathBuf>,
+    /// What tells that a message was sent again; the table then has it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedupe: Option<Dedupe>,
+    /// For how long.
+    #[serde(
+        default = "dedupe_window",
+        deserialize_with = "units::duration::<_, 1_000, LONGEST_DEDUPE>",
+        serialize_with = "units::write_duration"
+    )]
+    pub dedupe_window: Duration,
     /// What the database keeps.
     #[serde(default)]
     pub store: Store,
@@ -71,6 +87,42 @@ impl Default for TimeWindow {
     fn default() -> Self {
         Self { past: limits::EVENT_TIME_PAST, ahead: limits::EVENT_TIME_AHEAD }
     }
+}
+
+/// Where a message has a name that is the same when it is sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "a JSON pointer such as \"/messageId\", or { property = \"message-id\" }")]
+pub enum Dedupe {
+    /// In the payload.
+    Pointer(JsonPointer),
+    /// In a user property.
+    Property(DedupeProperty),
+}
+
+/// The name of a user property.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DedupeProperty {
+    /// As the publisher writes it.
+    pub property: String,
+}
+
+/// A month, in milliseconds: every key of a window is a row.
+const LONGEST_DEDUPE: u64 = 31 * 86_400_000;
+
+const fn dedupe_window() -> Duration {
+    limits::DEDUPE_WINDOW
+}
+
+/// What becomes of a payload that is not in its format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It is kept as it is, as text or bytes.
+    #[default]
+    Keep,
+    /// It is a dead letter.
+    DeadLetter,
 }
 
 /// What the database keeps of an event.

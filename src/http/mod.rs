@@ -27,7 +27,10 @@ pub use server::Server;
 use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
-    types::{Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer, SessionInfo, SessionPage, SessionQuery},
+    types::{
+        DeadLetterPage, DeadLetterQuery, Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer, SessionInfo,
+        SessionPage, SessionQuery,
+    },
     websocket::WebSocket,
 };
 
@@ -41,6 +44,8 @@ pub struct Services {
     pub streams: Streams,
     /// Behind `/api/events`.
     pub events: Arc<dyn EventStore>,
+    /// Behind `/api/dead-letters`, where there is a database.
+    pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
     /// Behind `/mqtt`.
     pub mqtt: Arc<MqttDoor>,
     /// Origins of web pages that may speak MQTT besides its own.
@@ -59,6 +64,18 @@ pub struct Services {
 pub trait EventStore: Send + Sync {
     /// One page of events.
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>>;
+}
+
+/// Where dead letters are asked for.
+pub trait DeadLetterStore: Send + Sync {
+    /// One page of dead letters.
+    fn page(&self, query: DeadLetterQuery) -> BoxFuture<'_, Result<DeadLetterPage, QueryError>>;
+}
+
+impl DeadLetterStore for timescale::EventStore {
+    fn page(&self, query: DeadLetterQuery) -> BoxFuture<'_, Result<DeadLetterPage, QueryError>> {
+        Box::pin(async move { Ok(self.dead_letters(&query).await?) })
+    }
 }
 
 /// Why there are no events.
@@ -98,11 +115,15 @@ impl EventStore for History {
 
 impl EventStore for timescale::EventStore {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
-        Box::pin(async move {
-            self.events(&query).await.map_err(|error| match error {
-                timescale::QueryError::Cursor => QueryError::Cursor,
-                other => QueryError::Unavailable(other.into()),
-            })
-        })
+        Box::pin(async move { Ok(self.events(&query).await?) })
+    }
+}
+
+impl From<timescale::QueryError> for QueryError {
+    fn from(error: timescale::QueryError) -> Self {
+        match error {
+            timescale::QueryError::Cursor => Self::Cursor,
+            other => Self::Unavailable(other.into()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use crate::{
     limits,
     stream::{Filter, Start},
-    types::{EventQuery, SessionQuery, TopicFilter},
+    types::{DeadLetterQuery, EventQuery, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
@@ -95,6 +95,15 @@ pub fn events(uri: &Uri) -> Result<EventQuery, Problem> {
         from: parameters.parse("from")?,
         to: parameters.parse("to")?,
         limit: parameters.limit(limits::EVENTS_PAGE, limits::MAXIMUM_EVENTS_PAGE)?,
+        cursor: parameters.one("cursor")?.map(str::to_owned),
+    })
+}
+
+/// What a client asks of dead letters.
+pub fn dead_letters(uri: &Uri) -> Result<DeadLetterQuery, Problem> {
+    let parameters = Parameters::of(uri);
+    Ok(DeadLetterQuery {
+        limit: parameters.limit(limits::DEAD_LETTERS_PAGE, limits::MAXIMUM_DEAD_LETTERS_PAGE)?,
         cursor: parameters.one("cursor")?.map(str::to_owned),
     })
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Services, assets, host, mqtt, parameters, problem::Problem};
 use crate::{
-    types::{EventPage, HealthSnapshot, SessionInfo, SessionPage},
+    types::{DeadLetterPage, EventPage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
@@ -35,6 +35,7 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
     let router = Router::new()
         .route("/api/events/stream", get(stream))
         .route("/api/events", get(events))
+        .route("/api/dead-letters", get(dead_letters))
         .route("/mqtt", get(mqtt))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
@@ -80,6 +81,16 @@ async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Pr
 fn page_json(page: &EventPage) -> String {
     let cursor = serde_json::Value::from(page.next_cursor.as_deref());
     format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
+}
+
+async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<DeadLetterPage>, Problem> {
+    let query = parameters::dead_letters(&uri)?;
+    let store = context.services.dead_letters.ok_or_else(|| {
+        let detail = "dead letters are kept in the database, and there is none: what a route refuses is an event whose \
+                      metadata has `rejected`";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    Ok(Json(store.page(query).await?))
 }
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {

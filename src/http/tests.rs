@@ -101,6 +101,7 @@ impl TestServer {
             descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
             streams,
             events: Arc::new(History::new(journal.clone(), Arc::new(TestMapper))),
+            dead_letters: None,
             sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             health: Arc::new({

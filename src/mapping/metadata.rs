@@ -5,6 +5,7 @@
 //! `"subject"`, the name of a subject that neither topic nor device give; `"contentType"`;
 //! `"decoder"`, the binary format that `data` was made from; `"decodeError"`, why it could not be;
 //! `"deviceTime"`, the device's own time where that is too far from the time of receipt;
+//! `"rejected"`, why the route refuses the payload, which the table then does not have;
 //! `"userProperties":[["name","value"],…]`, pairs because MQTT 5.0 section 3.3.2.3.7 keeps
 //! their order and lets names repeat.
 
@@ -32,6 +33,8 @@ pub struct Details<'a> {
     pub decode_error: Option<&'a str>,
     /// The device's own time, where it is not believed.
     pub device_time: Option<&'a str>,
+    /// Why the route refuses the payload.
+    pub rejected: Option<&'a str>,
 }
 
 /// Writes the metadata. Topic, client id and properties hold no U+0000 by the standard, so
@@ -62,6 +65,7 @@ pub fn metadata(publication: &Publication<'_>, details: Details<'_>) -> String {
         ("decoder", details.decoder),
         ("decodeError", details.decode_error),
         ("deviceTime", details.device_time),
+        ("rejected", details.rejected),
     ] {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");

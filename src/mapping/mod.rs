@@ -6,11 +6,12 @@
 //! table, the stream and every retry see the same event.
 //!
 //! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
-//! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `jsonb` what the table can hold, `event_time` and
+//! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
 //! `event_id` what they say.
 
 mod births;
 mod decode;
+mod dedupe;
 mod event_id;
 mod event_time;
 mod jsonb;
@@ -18,6 +19,7 @@ mod measure;
 mod metadata;
 mod pattern;
 mod payload;
+mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use self::{
 };
 pub use self::{
     decode::Decoder,
+    dedupe::{Dedupe, DedupeBy},
     table::{Route, RouteError, RouteProblem, RouteTable},
     time_window::TimeWindow,
 };
@@ -43,7 +46,7 @@ use crate::types::{EventMapper, Kept, Measurements, Publication, Source, SynapEv
 /// The mapper of one journal.
 #[derive(Debug)]
 pub struct Mapper {
-    routes: RouteTable,
+    routes: Arc<RouteTable>,
     journal: JournalBits,
     user_id: Box<str>,
     births: Births,
@@ -52,8 +55,13 @@ pub struct Mapper {
 impl Mapper {
     /// A mapper for the records of one journal. `user_id` is the pod's owner.
     #[must_use]
-    pub fn new(routes: RouteTable, journal: Uuid, user_id: &str) -> Self {
-        Self { routes, journal: JournalBits::new(journal), user_id: user_id.into(), births: Births::default() }
+    pub fn new(routes: impl Into<Arc<RouteTable>>, journal: Uuid, user_id: &str) -> Self {
+        Self {
+            routes: routes.into(),
+            journal: JournalBits::new(journal),
+            user_id: user_id.into(),
+            births: Births::default(),
+        }
     }
 }
 
@@ -76,12 +84,17 @@ impl EventMapper for Mapper {
         let disbelieved = device_time.filter(|_| believed.is_none()).map(|own| own.to_string());
         let kept = if data.json().is_some() { rule.kept } else { Kept::Event };
         let decode_error = data.error.map(|error| error.to_string());
+        let refused = decode_error.clone().filter(|_| rule.strict);
+        let rejected = refused.or_else(|| rule.schema.as_ref()?.fault(data.json()));
+        let named = rule.names.as_ref().filter(|_| rejected.is_none());
+        let message_key = named.and_then(|names| names.key(publication, data.json()));
         let details = Details {
             device,
             subject: unnamed_elsewhere.then(|| subject.name()),
             decoder: decoder.binary_name().filter(|_| data.error.is_none() && !publication.payload.is_empty()),
             decode_error: decode_error.as_deref(),
             device_time: disbelieved.as_deref(),
+            rejected: rejected.as_deref(),
         };
         SynapEvent {
             sequence: publication.sequence,
@@ -99,6 +112,8 @@ impl EventMapper for Mapper {
             reliability: metadata::reliability(publication),
             streamed: rule.stream,
             kept,
+            rejected,
+            message_key,
         }
     }
 

@@ -3,9 +3,11 @@
 
 use super::{
     decode::Decoder,
+    dedupe::{Dedupe, Names},
     event_time::Pointer,
     measure::Selection,
     pattern::{Parts, Pattern, Template, join},
+    schema::Schema,
     time_window::TimeWindow,
 };
 use crate::types::{Kept, Reliability, TopicError};
@@ -37,6 +39,12 @@ pub struct Route {
     pub time_window: TimeWindow,
     /// The format of payloads.
     pub decoder: Decoder,
+    /// Whether a payload that is not in its format is a dead letter; else it is kept as it is.
+    pub strict: bool,
+    /// What tells that a message was sent again.
+    pub dedupe: Option<Dedupe>,
+    /// The text of a JSON Schema that payloads must satisfy; what does not is a dead letter.
+    pub schema: Option<String>,
     /// What the database keeps.
     pub kept: Kept,
     /// JSON pointers to the numbers that are measurements, `*` for any one level; all, where there
@@ -93,6 +101,12 @@ pub enum RouteProblem {
     /// RFC 6901
     #[error("timestamp: expected a JSON pointer such as /time")]
     Timestamp,
+    /// RFC 6901
+    #[error("dedupe: expected a JSON pointer such as /messageId")]
+    Dedupe,
+    /// Not a JSON Schema, or one that refers to others.
+    #[error("schema: {0}")]
+    Schema(String),
     /// RFC 6901, with wildcards
     #[error("metrics: expected JSON pointers such as /temperature or /sensors/*/value, not {0:?}")]
     Metric(String),
@@ -108,6 +122,9 @@ pub struct Rule {
     pub timestamp: Option<Pointer>,
     pub time_window: TimeWindow,
     pub decoder: Decoder,
+    pub strict: bool,
+    pub schema: Option<Schema>,
+    pub names: Option<Names>,
     pub kept: Kept,
     pub metrics: Selection,
     pub reliability: Reliability,
@@ -148,6 +165,7 @@ impl Rule {
         if route.subject_type.is_empty() || route.subject_type.contains('\0') {
             return Err(RouteProblem::SubjectType);
         }
+        let names = |dedupe: &Dedupe| Names::compile(dedupe).ok_or(RouteProblem::Dedupe);
         let pointer = |text: &String| Pointer::parse(text).ok_or(RouteProblem::Timestamp);
         Ok(Self {
             pattern,
@@ -157,6 +175,9 @@ impl Rule {
             timestamp: route.timestamp.as_ref().map(pointer).transpose()?,
             time_window: route.time_window,
             decoder: route.decoder,
+            strict: route.strict,
+            names: route.dedupe.as_ref().map(names).transpose()?,
+            schema: route.schema.as_deref().map(Schema::parse).transpose().map_err(RouteProblem::Schema)?,
             kept: route.kept,
             metrics: Selection::parse(&route.metrics, route.measure_booleans).map_err(RouteProblem::Metric)?,
             reliability: route.reliability,
@@ -224,6 +245,9 @@ pub fn built_in() -> Vec<Route> {
         timestamp: None,
         time_window: TimeWindow::default(),
         decoder: Decoder::Auto,
+        strict: false,
+        schema: None,
+        dedupe: None,
         kept: Kept::Event,
         metrics: Vec::new(),
         measure_booleans: false,
@@ -246,6 +270,9 @@ fn last_rule() -> Rule {
         timestamp: None,
         time_window: TimeWindow::default(),
         decoder: Decoder::Auto,
+        strict: false,
+        schema: None,
+        names: None,
         kept: Kept::Event,
         metrics: Selection::default(),
         reliability: Reliability::BestEffort,

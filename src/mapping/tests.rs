@@ -47,6 +47,9 @@ fn a_route_names_subject_and_time() {
         timestamp: Some("/at".into()),
         time_window: TimeWindow::default(),
         decoder: Decoder::Auto,
+        strict: false,
+        schema: None,
+        dedupe: None,
         kept: Kept::Event,
         metrics: Vec::new(),
         measure_booleans: false,
@@ -107,6 +110,21 @@ fn an_event_is_measured_as_its_route_says() {
         assert_eq!(measured("devices/pump-7/telemetry", payload).0, Kept::Event);
     }
     assert_eq!(measured("devices/pump-7/state", b"1").0, Kept::Event);
+}
+
+#[test]
+fn what_its_route_refuses_is_a_dead_letter() {
+    let mut route = table::built_in().swap_remove(0);
+    (route.decoder, route.strict) = (Decoder::Json, true);
+    route.schema = Some("{\"type\":\"object\"}".into());
+    let mapper = mapper(&[route]);
+    for (payload, part) in [(&b"{}"[..], None), (b"on", Some("not JSON")), (b"[]", Some("type"))] {
+        let event = mapper.map(&publication("devices/d/telemetry", payload, Qos::AtLeastOnce));
+        let metadata: serde_json::Value = serde_json::from_str(&event.metadata).unwrap();
+        assert_eq!(metadata["rejected"].as_str(), event.rejected.as_deref());
+        assert_eq!(event.rejected.is_some(), part.is_some());
+        assert!(part.is_none_or(|part| event.rejected.unwrap().contains(part)), "{payload:?}");
+    }
 }
 
 proptest! {

@@ -108,6 +108,8 @@ mod tests {
             reliability: Reliability::Guaranteed,
             streamed: true,
             kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         };
         let mut out = Vec::new();
         event(&made, id(7), &mut out);

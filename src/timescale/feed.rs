@@ -9,20 +9,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{rows::RowBatch, statistics::Statistics};
+use super::{encode::Encoder, rows::RowBatch, statistics::Statistics};
 use crate::{
     journal::{ReadError, Reader, Record, Slice, Step},
     limits,
-    types::{EventMapper, Kept, Measurements, Publication},
 };
 
 /// A journal's rows, from a position on.
 pub struct Feed {
     pub reader: Reader,
-    pub mapper: Arc<dyn EventMapper>,
+    pub encoder: Encoder,
     pub statistics: Arc<Statistics>,
-    /// Of the event at hand.
-    pub measurements: Measurements,
     /// Bytes at which a batch is full.
     pub batch_bytes: usize,
 }
@@ -125,23 +122,9 @@ impl Feed {
     fn push(&mut self, batch: &mut RowBatch, slice: &Slice) {
         for record in slice.records() {
             if let Record::Publication { publication, .. } = record {
-                self.push_event(batch, &publication);
+                self.encoder.push(batch, &publication);
             }
         }
         batch.reach(slice.last());
-    }
-
-    fn push_event(&mut self, batch: &mut RowBatch, publication: &Publication<'_>) {
-        let event = self.mapper.map(publication);
-        batch.next(&event);
-        if event.kept != Kept::Event {
-            self.mapper.measure(publication, &event, &mut self.measurements);
-            batch.push_measurements(&event, &self.measurements);
-            let said_all = !self.measurements.is_empty() && !self.measurements.is_partial;
-            if event.kept == Kept::Measurements && said_all {
-                return;
-            }
-        }
-        batch.push(&event);
     }
 }

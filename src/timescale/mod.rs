@@ -11,10 +11,13 @@
 //! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
 //! error that is not about a row is retried for ever.
 
+mod dead_letters;
+mod encode;
 mod error;
 mod feed;
 mod progress;
 mod query;
+mod repeats;
 mod resume;
 mod rollups;
 mod rows;
@@ -25,6 +28,7 @@ mod table;
 mod transport;
 mod writer;
 
+pub use dead_letters::{Replayed, replay_dead_letters};
 pub use error::WriteError;
 pub use query::{EventStore, QueryError};
 pub use rollups::keep_rollups;

@@ -64,6 +64,11 @@ impl EventStore {
         Self { pool }
     }
 
+    /// Connections to ask on.
+    pub(super) const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// One page of events, newest first; of events at the same microsecond, the highest id.
     ///
     /// # Errors
@@ -87,11 +92,13 @@ impl EventStore {
 }
 
 fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
-    let parse = || {
-        let (micros, id) = text.split_once('_')?;
-        Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
-    };
-    parse().ok_or(QueryError::Cursor)
+    parse_position(text).ok_or(QueryError::Cursor)
+}
+
+/// A time in microseconds and a UUID.
+pub(super) fn parse_position(text: &str) -> Option<(Micros, Uuid)> {
+    let (micros, id) = text.split_once('_')?;
+    Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
 }
 
 /// Times go as text: what `sqlx` has for them needs another library of calendars.

@@ -3,13 +3,14 @@
 use uuid::Uuid;
 
 use super::table::Table;
-use crate::types::{Measurements, Micros, Sequence, SynapEvent};
+use crate::types::{Measurements, MessageKey, Micros, Publication, Sequence, SynapEvent};
 
 /// Columns of a row, in the order of [`RowBatch::push`].
 pub const COLUMNS: &str = "id, timestamp, type, subject_id, subject_type, data, metadata, source, user_id";
 
 const COLUMN_COUNT: i16 = 9;
 const MEASUREMENT_COLUMNS: i16 = 5;
+const DEAD_LETTER_COLUMNS: i16 = 12;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const JSONB_VERSION: u8 = 1;
@@ -29,6 +30,8 @@ pub struct RowBatch {
     rows: Vec<Row>,
     /// Minutes that measurements lie in, each with the place of its publication among the rows.
     minutes: Vec<(usize, i64)>,
+    /// Events that may be repeats, by their place among the rows.
+    keyed: Vec<(usize, MessageKey)>,
     after: Sequence,
     through: Sequence,
 }
@@ -48,18 +51,20 @@ impl RowBatch {
         self.bytes.iter_mut().for_each(Vec::clear);
         self.rows.clear();
         self.minutes.clear();
+        self.keyed.clear();
         (self.after, self.through) = (after, after);
     }
 
     /// Begins with the next event; what follows is of it.
     pub fn next(&mut self, event: &SynapEvent<'_>) {
+        self.keyed.extend(event.message_key.map(|key| (self.rows.len(), key)));
         let starts = self.bytes.each_ref().map(Vec::len);
         self.rows.push(Row { sequence: event.sequence, id: event.id, starts });
     }
 
     /// Adds the event's row.
     pub fn push(&mut self, event: &SynapEvent<'_>) {
-        let [out, _] = &mut self.bytes;
+        let [out, ..] = &mut self.bytes;
         let mut buffer = Uuid::encode_buffer();
         out.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
         field(out, &[event.id.as_bytes()]);
@@ -75,7 +80,7 @@ impl RowBatch {
 
     /// Adds rows of the event's numbers.
     pub fn push_measurements(&mut self, event: &SynapEvent<'_>, measurements: &Measurements) {
-        let [_, out] = &mut self.bytes;
+        let [_, out, _] = &mut self.bytes;
         let (row, known) = (self.rows.len().saturating_sub(1), self.minutes.len());
         for measurement in measurements.iter() {
             out.extend_from_slice(&MEASUREMENT_COLUMNS.to_be_bytes());
@@ -89,6 +94,32 @@ impl RowBatch {
                 self.minutes.push((row, minute));
             }
         }
+    }
+
+    /// Adds the row of a dead letter.
+    pub fn push_dead_letter(
+        &mut self,
+        journal: Uuid,
+        publication: &Publication<'_>,
+        reason: &str,
+        event: &SynapEvent<'_>,
+    ) {
+        let [_, _, out] = &mut self.bytes;
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        out.extend_from_slice(&DEAD_LETTER_COLUMNS.to_be_bytes());
+        field(out, &[journal.as_bytes()]);
+        field(out, &[&publication.sequence.0.to_be_bytes()]);
+        field(out, &[&time(publication.received)]);
+        field(out, &[publication.topic.as_bytes()]);
+        field(out, &[publication.client_id.as_bytes()]);
+        field(out, &[publication.payload]);
+        field(out, &[reason.as_bytes()]);
+        field(out, &[&json]);
+        field(out, &[&i16::from(u8::from(publication.qos)).to_be_bytes()]);
+        field(out, &[&[u8::from(publication.retain)]]);
+        field(out, &[&[u8::from(publication.guaranteed)]]);
+        field(out, &[publication.properties.as_bytes()]);
     }
 
     /// Says that every record up to `through` is in it.
@@ -119,7 +150,7 @@ impl RowBatch {
 
     /// All of it.
     pub const fn whole(&self) -> Part<'_> {
-        Part { batch: self, start: 0, end: self.rows.len() }
+        Part { batch: self, start: 0, end: self.rows.len(), without: &[] }
     }
 
     /// Where a publication's rows begin; the end of the bytes for the one behind the last.
@@ -139,9 +170,23 @@ pub struct Part<'a> {
     batch: &'a RowBatch,
     start: usize,
     end: usize,
+    /// Publications of the batch that are left out, rising.
+    without: &'a [usize],
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// The same, less the rows of these publications.
+    pub const fn without(self, without: &'a [usize]) -> Self {
+        Self { without, ..self }
+    }
+
+    /// Events that may be repeats: their place in the batch, their id and key.
+    pub fn keyed(self) -> impl Iterator<Item = (usize, Uuid, MessageKey)> {
+        let is_here = move |(row, _): &&(usize, MessageKey)| (self.start..self.end).contains(row);
+        let event = move |(row, key): &(usize, MessageKey)| Some((*row, self.batch.rows.get(*row)?.id, *key));
+        self.batch.keyed.iter().filter(is_here).filter_map(event)
+    }
+
     /// How many publications it has.
     pub const fn len(&self) -> usize {
         self.end - self.start
@@ -149,8 +194,9 @@ impl Part<'_> {
 
     /// How many of them have a row in the table of events.
     pub fn events(&self) -> u64 {
+        let is_there = |row: &usize| self.without.binary_search(row).is_err();
         let has_row = |row: &usize| self.batch.offset(Table::Events, *row) < self.batch.offset(Table::Events, row + 1);
-        (self.start..self.end).filter(has_row).count() as u64
+        (self.start..self.end).filter(is_there).filter(has_row).count() as u64
     }
 
     /// The minutes that its measurements lie in, counted from 1970, each once and rising.
@@ -189,10 +235,19 @@ impl Part<'_> {
     }
 
     /// What to send for its rows in a table, in order; none where there are none.
-    pub fn copy_data(&self, table: Table) -> Option<[&[u8]; 3]> {
-        let (start, end) = (self.batch.offset(table, self.start), self.batch.offset(table, self.end));
-        let rows = self.batch.of(table).get(start..end).filter(|rows| !rows.is_empty())?;
-        Some([HEADER, rows, &TRAILER])
+    pub fn copy_data(&self, table: Table) -> Option<Vec<&'a [u8]>> {
+        let mut pieces: Vec<&[u8]> = vec![HEADER];
+        let mut start = self.start;
+        let left_out = self.without.iter().copied().filter(|row| (self.start..self.end).contains(row));
+        for end in left_out.chain([self.end]) {
+            let rows = self.batch.offset(table, start)..self.batch.offset(table, end);
+            pieces.extend(self.batch.of(table).get(rows).filter(|rows| !rows.is_empty()));
+            start = end + 1;
+        }
+        (pieces.len() > 1).then(|| {
+            pieces.push(&TRAILER);
+            pieces
+        })
     }
 }
 
@@ -238,6 +293,8 @@ mod tests {
                 reliability: Reliability::Guaranteed,
                 streamed: true,
                 kept: Kept::Both,
+                rejected: None,
+                message_key: None,
             };
             let mut measurements = Measurements::default();
             measurements.begin("device");
@@ -270,14 +327,28 @@ mod tests {
             rows.push(sequence.0);
             assert_eq!((part.events(), part.minutes()), (u64::from(sequence.0 != 15), vec![sequence.0.cast_signed()]));
             for (table, bytes) in Table::ALL.into_iter().zip(&mut bytes) {
-                bytes.extend_from_slice(part.copy_data(table).map_or(&[], |[_, rows, _]| rows));
+                bytes.extend_from_slice(part.copy_data(table).map_or(&[], |pieces| pieces[1]));
             }
         }
         assert_eq!((rows, position), (vec![12, 15, 20, 21, 33], Sequence(40)));
-        for (table, bytes) in Table::ALL.into_iter().zip(&bytes) {
+        for (table, bytes) in [Table::Events, Table::Measurements].into_iter().zip(&bytes) {
             assert_eq!(bytes, batch.whole().copy_data(table).unwrap()[1]);
         }
         assert_eq!(batch.whole().minutes(), [12, 15, 20, 21, 33]);
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_in_no_piece() {
+        let batch = batch(&[12, 14, 20, 21, 33]);
+        let all = batch.whole().copy_data(Table::Measurements).unwrap()[1];
+        let row = |row: usize| &all[row * all.len() / 5..(row + 1) * all.len() / 5];
+        let some = batch.whole().without(&[0, 2, 4]);
+        assert_eq!(some.events(), 2);
+        assert_eq!(some.copy_data(Table::Measurements).unwrap(), [HEADER, row(1), row(3), &TRAILER]);
+        let [first, second] = some.halves().unwrap();
+        assert_eq!(first.copy_data(Table::Measurements).unwrap()[1], row(1));
+        assert_eq!(second.copy_data(Table::Measurements).unwrap()[1], row(3));
+        assert!(batch.whole().without(&[0, 1, 2, 3, 4]).copy_data(Table::Events).is_none());
     }
 
     #[test]

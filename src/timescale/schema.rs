@@ -58,6 +58,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), WriteError> {
         migration(2, "events", include_str!("../../migrations/0002_events.sql")),
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
         migration(6, "measurements", include_str!("../../migrations/0006_measurements.sql")),
+        migration(16, "letters_and_keys", include_str!("../../migrations/0016_letters_and_keys.sql")),
     ]);
     migrator.dangerous_set_table_name(BOOK);
     // A newer version may have been here before; its migrations are none of our business.

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::{
     error::{WriteError, is_about_a_row, is_too_much, within},
+    repeats,
     rows::{Part, RowBatch},
     schema::Key,
     statistics::Stored,
@@ -99,6 +100,9 @@ async fn store_bare(
 ) -> Result<Stored, WriteError> {
     let mut transaction = begin(connection, origin, part).await?;
     let mut stored = Stored::default();
+    let repeats = repeats::find(&mut transaction, part).await?;
+    stored.repeats = repeats.len() as u64;
+    let part = part.without(&repeats);
     for table in Table::ALL {
         if let Some(data) = part.copy_data(table) {
             stored.add(table, copy(&mut transaction, table, table.name(), data).await?);
@@ -143,7 +147,7 @@ async fn begin<'c>(
     }
 }
 
-async fn copy(connection: &mut PgConnection, table: Table, name: &str, data: [&[u8]; 3]) -> Result<u64, sqlx::Error> {
+async fn copy(connection: &mut PgConnection, table: Table, name: &str, data: Vec<&[u8]>) -> Result<u64, sqlx::Error> {
     let statement = format!("copy {name} ({}) from stdin (format binary)", table.columns());
     let mut copy = connection.copy_in_raw(&statement).await?;
     for piece in data {
@@ -163,15 +167,12 @@ async fn store_with_care(
     // The whole takes as long as it needs, a silent server is found out by each step.
     const STEP: std::time::Duration = limits::TIMESCALE_TIMEOUT;
     let mut transaction = within(STEP, begin(connection, origin, part)).await?;
-    within(STEP, async { Ok(sqlx::raw_sql(BEGIN_WITH_CARE).execute(&mut *transaction).await?) }).await?;
-    for table in Table::ALL.into_iter().filter(|table| part.copy_data(*table).is_some()) {
-        let sql = format!("create temporary table {} (like {}) on commit drop", table.incoming(), table.name());
-        within(STEP, async { Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?) }).await?;
-    }
-    let mut stored = Stored::default();
-    let mut pieces = vec![part];
+    within(STEP, async { Ok(prepare_incoming(&mut transaction).await?) }).await?;
+    let repeats = within(STEP, async { Ok(repeats::find(&mut transaction, part).await?) }).await?;
+    let mut stored = Stored { repeats: repeats.len() as u64, ..Stored::default() };
+    let mut pieces = vec![part.without(&repeats)];
     while let Some(piece) = pieces.pop() {
-        let result = within(STEP, async { Ok(insert_new(&mut transaction, known.key, piece).await) }).await?;
+        let result = within(STEP, async { Ok(insert_new(&mut transaction, known, piece).await) }).await?;
         match (result, piece.halves()) {
             (Ok(inserted), _) => {
                 stored.known_rows += piece.events().saturating_sub(inserted.rows);
@@ -187,25 +188,36 @@ async fn store_with_care(
             }
         }
     }
-    within(STEP, async {
-        note_minutes(&mut transaction, known, part).await?;
-        Ok(transaction.commit().await?)
-    })
-    .await?;
+    within(STEP, async { Ok(transaction.commit().await?) }).await?;
     Ok(stored)
+}
+
+/// Makes the tables that rows go through one by one.
+pub async fn prepare_incoming(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut sql = BEGIN_WITH_CARE.to_owned();
+    for table in Table::ALL {
+        sql.extend(["; create temporary table ", table.incoming(), " (like ", table.name(), ") on commit drop"]);
+    }
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }
 
 /// Stores the rows that the tables do not have, or leaves the transaction as it was. Returns
 /// how many there were.
-async fn insert_new(transaction: &mut PgTransaction<'_>, key: Key, piece: Part<'_>) -> Result<Stored, sqlx::Error> {
+pub async fn insert_new(
+    transaction: &mut PgTransaction<'_>,
+    known: Known,
+    piece: Part<'_>,
+) -> Result<Stored, sqlx::Error> {
     let mut savepoint = transaction.begin().await?;
     let result = async {
         let mut stored = Stored::default();
         for table in Table::ALL {
             if let Some(data) = piece.copy_data(table) {
-                stored.add(table, insert_new_rows(&mut savepoint, table, key, data).await?);
+                stored.add(table, insert_new_rows(&mut savepoint, table, known.key, data).await?);
             }
         }
+        note_minutes(&mut savepoint, known, piece).await?;
         Ok(stored)
     }
     .await;
@@ -219,11 +231,12 @@ async fn insert_new_rows(
     connection: &mut PgConnection,
     table: Table,
     key: Key,
-    data: [&[u8]; 3],
+    data: Vec<&[u8]>,
 ) -> Result<u64, sqlx::Error> {
     // Without the columns of the key, a conflict with any other unique key would lose the row.
     let unless_known = match (table, key) {
         (Table::Measurements, _) => "on conflict (device, metric, time, event) do nothing",
+        (Table::DeadLetters, _) => "on conflict (journal, sequence, received_at) do nothing",
         (Table::Events, Key::Id) => "on conflict (id) do nothing",
         (Table::Events, Key::IdAndTime) => "on conflict (id, timestamp) do nothing",
         (Table::Events, Key::Missing) => "where not exists (select from events where events.id = incoming_events.id)",
@@ -265,8 +278,9 @@ async fn set_aside(
     origin.mapper.map(&publication).write_json(&mut event);
     tracing::warn!(%sequence, topic = publication.topic, %reason, "the table refused an event; it is in mqtt.dead_letters");
     sqlx::query(
-        "insert into mqtt.dead_letters (journal, sequence, received_at, topic, client_id, payload, reason, event)
-         values ($1, $2, $3::text::timestamptz, $4, $5, $6, $7, $8) on conflict do nothing",
+        "insert into mqtt.dead_letters (journal, sequence, received_at, topic, client_id, payload, reason, event, qos,
+             retain, guaranteed, properties)
+         values ($1, $2, $3::text::timestamptz, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing",
     )
     .bind(origin.journal.id())
     .bind(sequence.0.cast_signed())
@@ -276,6 +290,10 @@ async fn set_aside(
     .bind(publication.payload)
     .bind(reason.to_string())
     .bind(String::from_utf8_lossy(&event))
+    .bind(i16::from(u8::from(publication.qos)))
+    .bind(publication.retain)
+    .bind(publication.guaranteed)
+    .bind(publication.properties.as_bytes())
     .execute(connection)
     .await?;
     Ok(())

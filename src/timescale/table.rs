@@ -7,20 +7,23 @@ pub enum Table {
     Events,
     /// Numbers of events.
     Measurements,
+    /// Publications that their route refuses.
+    DeadLetters,
 }
 
 impl Table {
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
 
     /// All, in the order in which they are written.
-    pub const ALL: [Self; Self::COUNT] = [Self::Events, Self::Measurements];
+    pub const ALL: [Self; Self::COUNT] = [Self::Events, Self::Measurements, Self::DeadLetters];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Measurements => "mqtt.measurements",
+            Self::DeadLetters => "mqtt.dead_letters",
         }
     }
 
@@ -29,6 +32,7 @@ impl Table {
         match self {
             Self::Events => "incoming_events",
             Self::Measurements => "incoming_measurements",
+            Self::DeadLetters => "incoming_dead_letters",
         }
     }
 
@@ -37,6 +41,10 @@ impl Table {
         match self {
             Self::Events => super::rows::COLUMNS,
             Self::Measurements => "time, device, metric, value, event",
+            Self::DeadLetters => {
+                "journal, sequence, received_at, topic, client_id, payload, reason, event, qos, retain, guaranteed, \
+                 properties"
+            }
         }
     }
 }

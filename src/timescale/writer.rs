@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    encode::Encoder,
     error::{WriteError, within},
     feed::{Batches, Feed},
     progress::Progress,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     journal::{Cursor, Journal, ReadError, Watermark},
     limits,
-    types::{EventMapper, Measurements, Sequence},
+    types::{EventMapper, Sequence},
 };
 
 /// Where events go.
@@ -123,9 +124,8 @@ impl Writer {
 
         let feed = Feed {
             reader: self.origin.journal.reader(position, Watermark::Durable),
-            mapper: Arc::clone(&self.origin.mapper),
+            encoder: Encoder::new(self.origin.journal.id(), Arc::clone(&self.origin.mapper)),
             statistics: Arc::clone(&self.statistics),
-            measurements: Measurements::default(),
             batch_bytes: self.settings.memory / 2,
         };
         let (mut batches, task) = feed.start(stop.clone());

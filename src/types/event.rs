@@ -85,6 +85,21 @@ pub struct SynapEvent<'a> {
     pub streamed: bool,
     /// What the database keeps of it.
     pub kept: Kept,
+    /// Why its route refuses it: it is a dead letter then; also part of `metadata`.
+    pub rejected: Option<String>,
+    /// What tells that a device sent it again, where the route asks for it.
+    pub message_key: Option<MessageKey>,
+}
+
+/// The name that a device gave a message; the same in each repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageKey {
+    /// Of client, topic and name.
+    pub key: Uuid,
+    /// When this message was received.
+    pub received: Micros,
+    /// Within how many microseconds of the first another one is a repetition.
+    pub window: i64,
 }
 
 /// What the database keeps of an event.
@@ -179,6 +194,8 @@ mod tests {
             reliability: Reliability::Guaranteed,
             streamed: true,
             kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         };
         let mut json = Vec::new();
         event.write_json(&mut json);

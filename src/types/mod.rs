@@ -4,6 +4,7 @@
 //! valid by construction: its checks live in `FromStr`, `TryFrom` or a named constructor.
 
 mod client_id;
+mod dead_letter;
 mod descriptors;
 mod event;
 mod event_query;
@@ -24,8 +25,9 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
+pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;
-pub use event::{EventMapper, Kept, Reliability, Source, SynapEvent, subject_id};
+pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use json::write_json_string;

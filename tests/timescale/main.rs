@@ -4,9 +4,11 @@
 
 #![cfg(test)]
 
+mod dead_letters;
 mod measurements;
 mod plain;
 mod query;
+mod repeats;
 mod resume;
 mod roles;
 mod server;

@@ -41,6 +41,8 @@ impl EventMapper for TestMapper {
             reliability: Reliability::Guaranteed,
             streamed: domain != "hidden",
             kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod devices;
 pub mod http;
 pub mod journal;
 pub mod limits;

@@ -200,9 +200,55 @@ pub const SESSIONS_PAGE_BYTES: usize = 4 << 20;
 /// Questions about sessions that wait for the dispatcher; whoever asks another waits.
 pub const SESSION_QUESTIONS: usize = 16;
 
+/// Devices on one page of `GET /api/devices`, unless asked otherwise.
+pub const DEVICES_PAGE: u16 = 100;
+
+/// Devices on one page of `GET /api/devices` at most.
+pub const MAXIMUM_DEVICES_PAGE: u16 = 1000;
+
+/// Scalars of which a device's last value is kept; the names that come first stay.
+pub const DEVICE_METRICS: usize = 256;
+
+/// Nesting of `data` in which a device's values are looked for.
+pub const DEVICE_METRIC_DEPTH: usize = 8;
+
+/// Bytes of the path, and of the text, of a value that is kept; a longer path is left out, longer
+/// text is cut.
+pub const DEVICE_VALUE_BYTES: usize = 256;
+
+/// Topics of a device of which it is kept that they have a retained message.
+pub const DEVICE_RETAINED_TOPICS: usize = 64;
+
+/// Values of devices in memory, of about 100 bytes each; beyond, all are written to the store
+/// and read again when their devices say something.
+pub const DEVICE_VALUES_IN_MEMORY: usize = 50_000;
+
+/// How often what devices say is taken in while nobody asks.
+pub const DEVICES_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often what is known of devices is written to the store.
+pub const DEVICES_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Records of no device after which the store is told how far it is: what a start reads again in
+/// some hundredths of a second.
+pub const DEVICES_CHECKPOINT_RECORDS: u64 = 100_000;
+
+/// How long a question about devices waits for what was durable when it was asked.
+pub const DEVICES_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Journal records that one query of events examines: about a tenth of a second of one core.
 /// Beyond, the client gets what was found and a cursor.
 pub const HISTORY_SCAN_RECORDS: usize = 50_000;
+
+/// Journal records that one question about a series examines, where there is no database: some
+/// seconds of one core where all are of devices.
+pub const SERIES_SCAN_RECORDS: usize = 3_000_000;
+
+/// Points of a series, unless asked otherwise: as many as a plot has room for.
+pub const SERIES_POINTS: u32 = 500;
+
+/// Points of a series at most.
+pub const MAXIMUM_SERIES_POINTS: u32 = 10_000;
 
 /// Queries of events that read the journal at one moment.
 pub const HISTORY_SCANS: usize = 2;

@@ -7,6 +7,7 @@
 mod admissions;
 pub mod dead_letters;
 mod descriptors;
+mod devices;
 mod greeting;
 mod health;
 mod metrics;
@@ -33,6 +34,7 @@ use crate::{
     config::{
         Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings, TlsSettings,
     },
+    devices::Devices,
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
@@ -62,7 +64,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         broker_settings(&settings, &descriptors),
         Box::new(move |topic| policy.guarantees(topic)),
     );
-    let dispatcher = restore(&broker, store).await?;
+    let dispatcher = restore(&broker, Arc::clone(&store)).await?;
 
     let database = database(&settings)?;
     if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
@@ -83,6 +85,9 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(dispatcher.run(stop.consumers.clone()));
+    let devices =
+        Devices::open(journal.clone(), Arc::clone(&mapper), store).context("read what is known of devices")?;
+    consumers.spawn(devices.clone().run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
     consumers.spawn(health::watch_journal(journal.clone(), journal_health, stop.consumers.clone()));
@@ -116,6 +121,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
         dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
+        devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {

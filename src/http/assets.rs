@@ -1,4 +1,4 @@
-//! The page's files, part of the program. A file is a route of its own, made at start.
+//! The page's files and the description of the API, part of the program. A file is a route of its own, made at start.
 
 use axum::{
     Router,
@@ -47,6 +47,7 @@ impl Asset {
             Some("html") => "text/html; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
+            Some("json") => "application/json",
             Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         };

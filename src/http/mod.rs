@@ -8,11 +8,13 @@
 //! proxy in front that knows its users.
 
 mod assets;
+mod events;
 mod host;
 mod mqtt;
 mod parameters;
 mod problem;
 mod routes;
+mod series;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use std::{error::Error, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 pub use server::Server;
 
@@ -28,8 +31,8 @@ use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
     types::{
-        DeadLetterPage, DeadLetterQuery, Descriptors, EventPage, EventQuery, HealthSnapshot, Origin, Peer, SessionInfo,
-        SessionPage, SessionQuery,
+        Bucket, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage,
+        EventQuery, HealthSnapshot, Origin, Peer, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
     },
     websocket::WebSocket,
 };
@@ -52,6 +55,8 @@ pub struct Services {
     pub allowed_origins: Vec<Origin>,
     /// Who may still take a file descriptor.
     pub descriptors: Arc<Descriptors>,
+    /// Behind `/api/devices`.
+    pub devices: Arc<dyn DeviceDirectory>,
     /// Behind `/api/sessions`.
     pub sessions: Arc<dyn SessionDirectory>,
     /// Behind `/metrics`: the text that Prometheus reads.
@@ -64,6 +69,10 @@ pub struct Services {
 pub trait EventStore: Send + Sync {
     /// One page of events.
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>>;
+    /// The event with this id, as JSON.
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>>;
+    /// One metric over time: the buckets that have a value.
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>>;
 }
 
 /// Where dead letters are asked for.
@@ -84,10 +93,26 @@ pub enum QueryError {
     /// The query's cursor is not one of this store.
     #[error("the cursor is not one that this store has given")]
     Cursor,
+    /// The question is larger than the store answers.
+    #[error("{0}")]
+    TooMuch(String),
     /// The store does not answer, now.
     #[error("stored events cannot be read: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
+
+/// Where devices are asked for.
+pub trait DeviceDirectory: Send + Sync {
+    /// One page of devices.
+    fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>>;
+    /// The device of this name, with its last values and topics.
+    fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>>;
+}
+
+/// Why nothing is known of devices.
+#[derive(Debug, thiserror::Error)]
+#[error("devices cannot be listed: {0}")]
+pub struct DevicesUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Where MQTT sessions are asked for.
 pub trait SessionDirectory: Send + Sync {
@@ -104,18 +129,39 @@ pub struct SessionsUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 impl EventStore for History {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
-        Box::pin(async move {
-            Self::query(self, query).await.map_err(|error| match error {
-                HistoryError::Cursor => QueryError::Cursor,
-                other => QueryError::Unavailable(other.into()),
-            })
-        })
+        Box::pin(async move { Ok(Self::query(self, query).await?) })
+    }
+
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
+        Box::pin(async move { Ok(Self::event(self, id).await?) })
+    }
+
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async move { Ok(Self::series(self, &query).await?) })
     }
 }
 
 impl EventStore for timescale::EventStore {
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
         Box::pin(async move { Ok(self.events(&query).await?) })
+    }
+
+    fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
+        Box::pin(async move { Ok(Self::event(self, id).await?) })
+    }
+
+    fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async move { Ok(Self::series(self, &query).await?) })
+    }
+}
+
+impl From<HistoryError> for QueryError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Cursor => Self::Cursor,
+            HistoryError::TooMuch => Self::TooMuch(error.to_string()),
+            other => Self::Unavailable(other.into()),
+        }
     }
 }
 

@@ -1,20 +1,23 @@
-//! Query parameters of the event and session routes, parsed once. Unknown names are ignored: clients
+//! Query parameters of the event, device and session routes, parsed once. Unknown names are ignored: clients
 //! written for the pod may send their own.
 
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, header};
+
+use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::{
     limits,
     stream::{Filter, Start},
-    types::{DeadLetterQuery, EventQuery, SessionQuery, TopicFilter},
+    types::{DeadLetterQuery, DeviceQuery, EventQuery, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
-struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn of(uri: &Uri) -> Self {
+    /// Those of a request.
+    pub fn of(uri: &Uri) -> Self {
         // Any text is a list of pairs: what is not one becomes a name without a value.
         Self(axum::extract::Query::try_from_uri(uri).map(|query| query.0).unwrap_or_default())
     }
@@ -31,7 +34,7 @@ impl Parameters {
     }
 
     /// The value of a parameter that may be given once.
-    fn one(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+    pub fn one(&self, name: &'static str) -> Result<Option<&str>, Problem> {
         match *self.all(name)? {
             [] => Ok(None),
             [value] => Ok(Some(value)),
@@ -47,7 +50,34 @@ impl Parameters {
         })
     }
 
-    fn parse<T>(&self, name: &'static str) -> Result<Option<T>, Problem>
+    fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.one(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::parameter(name, "expected true or false")),
+        }
+    }
+
+    /// How many points a series has at most.
+    pub fn points(&self) -> Result<u32, Problem> {
+        let most = limits::MAXIMUM_SERIES_POINTS;
+        self.one("max_points")?.map_or(Ok(limits::SERIES_POINTS), |text| {
+            let number = text.parse().ok().filter(|points| (1..=most).contains(points));
+            number.ok_or_else(|| Problem::parameter("max_points", format_args!("expected a number from 1 to {most}")))
+        })
+    }
+
+    /// How many events a download has at most.
+    fn most(&self) -> Result<Option<u64>, Problem> {
+        let number = |text: &str| text.parse().ok().filter(|most| *most > 0);
+        let most = self.one("limit")?.map(|text| {
+            number(text).ok_or_else(|| Problem::parameter("limit", "expected a number of events, 1 or more"))
+        });
+        most.transpose()
+    }
+
+    /// The value of a parameter that may be given once, as what it stands for.
+    pub fn parse<T>(&self, name: &'static str) -> Result<Option<T>, Problem>
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
@@ -85,18 +115,71 @@ pub fn stream(uri: &Uri, headers: &HeaderMap) -> Result<(Filter, Start), Problem
     Ok((filter, start))
 }
 
+/// How stored events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One page as one object.
+    Json,
+    /// One event a line.
+    Ndjson,
+    /// One event a row, after a row of names.
+    Csv,
+}
+
 /// What a client asks of stored events.
-pub fn events(uri: &Uri) -> Result<EventQuery, Problem> {
+pub struct EventsRequest {
+    /// The first page.
+    pub query: EventQuery,
+    /// The form of the answer.
+    pub format: Format,
+    /// Events in all, where they are rows or lines; `None` for all there are.
+    pub most: Option<u64>,
+}
+
+/// What a client asks of stored events. `format` wins over the `Accept` header.
+pub fn events(uri: &Uri, headers: &HeaderMap) -> Result<EventsRequest, Problem> {
     let parameters = Parameters::of(uri);
-    Ok(EventQuery {
+    let format = match parameters.one("format")? {
+        Some("json") => Format::Json,
+        Some("ndjson") => Format::Ndjson,
+        Some("csv") => Format::Csv,
+        Some(_) => return Err(Problem::parameter("format", "expected json, ndjson or csv")),
+        None => accepted(headers),
+    };
+    let (limit, most) = match format {
+        Format::Json => (parameters.limit(limits::EVENTS_PAGE, limits::MAXIMUM_EVENTS_PAGE)?, None),
+        Format::Ndjson | Format::Csv => (limits::MAXIMUM_EVENTS_PAGE, parameters.most()?),
+    };
+    let query = EventQuery {
         topic: parameters.one("topic")?.map(topic_filter).transpose()?,
         event_type: parameters.one("type")?.map(str::to_owned),
         device: parameters.one("device")?.map(str::to_owned),
+        subject: parameters.one("subject")?.map(str::to_owned),
+        correlation: parameters.one("correlation")?.map(uuid).transpose()?,
         from: parameters.parse("from")?,
         to: parameters.parse("to")?,
-        limit: parameters.limit(limits::EVENTS_PAGE, limits::MAXIMUM_EVENTS_PAGE)?,
+        order: parameters.parse("order")?.unwrap_or_default(),
+        limit: most.map_or(limit, |most| limit.min(u16::try_from(most).unwrap_or(u16::MAX))),
         cursor: parameters.one("cursor")?.map(str::to_owned),
-    })
+    };
+    Ok(EventsRequest { query, format, most })
+}
+
+fn uuid(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::parameter("correlation", "expected a UUID"))
+}
+
+/// The first form in `Accept` that there is; JSON for whatever else.
+fn accepted(headers: &HeaderMap) -> Format {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let mut known = kinds.filter_map(|kind| match kind {
+        "application/json" => Some(Format::Json),
+        "application/x-ndjson" | "application/ndjson" => Some(Format::Ndjson),
+        "text/csv" => Some(Format::Csv),
+        _ => None,
+    });
+    known.next().unwrap_or(Format::Json)
 }
 
 /// What a client asks of dead letters.
@@ -111,14 +194,19 @@ pub fn dead_letters(uri: &Uri) -> Result<DeadLetterQuery, Problem> {
 /// What a client asks of sessions.
 pub fn sessions(uri: &Uri) -> Result<SessionQuery, Problem> {
     let parameters = Parameters::of(uri);
-    let filters = match parameters.one("filters")? {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Problem::parameter("filters", "expected true or false")),
-    };
     Ok(SessionQuery {
         limit: parameters.limit(limits::SESSIONS_PAGE, limits::MAXIMUM_SESSIONS_PAGE)?,
         cursor: parameters.one("cursor")?.map(str::to_owned),
-        filters,
+        filters: parameters.flag("filters")?,
+    })
+}
+
+/// What a client asks of devices.
+pub fn devices(uri: &Uri) -> Result<DeviceQuery, Problem> {
+    let parameters = Parameters::of(uri);
+    Ok(DeviceQuery {
+        limit: parameters.limit(limits::DEVICES_PAGE, limits::MAXIMUM_DEVICES_PAGE)?,
+        cursor: parameters.one("cursor")?.map(str::to_owned),
+        metrics: parameters.flag("metrics")?,
     })
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{QueryError, SessionsUnavailable};
+use super::{DevicesUnavailable, QueryError, SessionsUnavailable};
 use crate::websocket::Refusal;
 
 /// A refusal. Its type is `about:blank`: the status says what kind it is.
@@ -45,6 +45,7 @@ impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Cursor => Self::parameter("cursor", "expected the `nextCursor` of an earlier page"),
+            QueryError::TooMuch(detail) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             QueryError::Unavailable(source) => {
                 tracing::warn!(error = %source, "stored events cannot be read");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stored events cannot be read now; try again later")
@@ -63,6 +64,13 @@ impl From<SessionsUnavailable> for Problem {
     fn from(SessionsUnavailable(source): SessionsUnavailable) -> Self {
         tracing::warn!(error = %source, "sessions cannot be listed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "sessions cannot be listed now; try again later")
+    }
+}
+
+impl From<DevicesUnavailable> for Problem {
+    fn from(DevicesUnavailable(source): DevicesUnavailable) -> Self {
+        tracing::warn!(error = %source, "devices cannot be listed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "devices cannot be listed now; try again later")
     }
 }
 

@@ -14,19 +14,19 @@ use axum::{
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Services, assets, host, mqtt, parameters, problem::Problem};
+use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, series};
 use crate::{
-    types::{DeadLetterPage, EventPage, HealthSnapshot, SessionInfo, SessionPage},
+    types::{DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
-struct Context {
-    services: Services,
+pub struct Context {
+    pub services: Services,
     /// Which web pages may speak MQTT.
     pages: Arc<Policy>,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// All routes. With `is_local`, only requests for this machine by name are answered.
@@ -34,9 +34,13 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
     let pages = Arc::new(Policy { allowed_origins: services.allowed_origins.clone(), is_local });
     let router = Router::new()
         .route("/api/events/stream", get(stream))
-        .route("/api/events", get(events))
+        .route("/api/events", get(events::list))
+        .route("/api/events/{id}", get(events::one))
         .route("/api/dead-letters", get(dead_letters))
         .route("/mqtt", get(mqtt))
+        .route("/api/devices", get(devices))
+        .route("/api/devices/{device}", get(device))
+        .route("/api/series", get(series::series))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
@@ -72,17 +76,6 @@ async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) ->
     Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
 }
 
-async fn events(State(context): State<Context>, uri: Uri) -> Result<Response, Problem> {
-    let page = context.services.events.query(parameters::events(&uri)?).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], page_json(&page)).into_response())
-}
-
-/// The page as JSON. Its events are JSON already, and are not parsed again.
-fn page_json(page: &EventPage) -> String {
-    let cursor = serde_json::Value::from(page.next_cursor.as_deref());
-    format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
-}
-
 async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<DeadLetterPage>, Problem> {
     let query = parameters::dead_letters(&uri)?;
     let store = context.services.dead_letters.ok_or_else(|| {
@@ -95,6 +88,15 @@ async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<D
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {
     mqtt::upgrade(request, &context.pages, &context.services)
+}
+
+async fn devices(State(context): State<Context>, uri: Uri) -> Result<Json<DevicePage>, Problem> {
+    Ok(Json(context.services.devices.page(parameters::devices(&uri)?).await?))
+}
+
+async fn device(State(context): State<Context>, Path(name): Path<String>) -> Result<Json<DeviceInfo>, Problem> {
+    let found = context.services.devices.device(&name).await?;
+    found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("nothing is known of a device {name:?}")))
 }
 
 async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<SessionPage>, Problem> {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     journal::Journal,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::{HealthState, Micros, Qos},
+    types::{DeviceState, HealthState, LastValue, Micros, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -54,6 +54,39 @@ fn test_session(client_id: &str, filters: bool) -> SessionInfo {
     }
 }
 
+/// One device, and one that needs escaping.
+struct TestDevices;
+
+fn test_device(name: &str, metrics: bool) -> DeviceInfo {
+    let value = LastValue { value: json!(21.5), timestamp: Micros::default() };
+    let state = DeviceState {
+        client_id: "c".to_owned(),
+        events: 7,
+        last_type: "devices.telemetry.received".to_owned(),
+        last_topic: format!("devices/{name}/telemetry"),
+        metrics: metrics.then(|| [("t".into(), value)].into()),
+        ..DeviceState::default()
+    };
+    DeviceInfo { device: name.to_owned(), subject_id: Uuid::nil(), online: true, since: Some(Micros::default()), state }
+}
+
+impl DeviceDirectory for TestDevices {
+    fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>> {
+        let next_cursor = query.cursor.is_none().then(|| "pump 7".to_owned());
+        let name = query.cursor.as_deref().map_or("pump 7", |_| "valve");
+        let devices = vec![test_device(name, query.metrics)];
+        Box::pin(async move { Ok(DevicePage { devices, next_cursor }) })
+    }
+
+    fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>> {
+        let answer = match name {
+            "unavailable" => Err(DevicesUnavailable("no answer".into())),
+            _ => Ok((name == "pump 7").then(|| test_device(name, true))),
+        };
+        Box::pin(async move { answer })
+    }
+}
+
 impl SessionDirectory for TestSessions {
     fn page(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionsUnavailable>> {
         let cursor = query.cursor.unwrap_or_default();
@@ -82,6 +115,13 @@ impl TestServer {
     }
 
     async fn start_with_reserve(server: Server, mqtt_reserve: u64) -> Self {
+        let history = |journal: &Journal| -> Arc<dyn EventStore> {
+            Arc::new(History::new(journal.clone(), Arc::new(TestMapper)))
+        };
+        Self::start_on(server, mqtt_reserve, history).await
+    }
+
+    async fn start_on(server: Server, mqtt_reserve: u64, events: impl Fn(&Journal) -> Arc<dyn EventStore>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let journal = open_journal(directory.path());
         let (streams, stop) = start(&journal, 1 << 20);
@@ -100,7 +140,8 @@ impl TestServer {
             allowed_origins: vec!["https://example.org".parse().unwrap()],
             descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
             streams,
-            events: Arc::new(History::new(journal.clone(), Arc::new(TestMapper))),
+            events: events(&journal),
+            devices: Arc::new(TestDevices),
             dead_letters: None,
             sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
@@ -211,6 +252,11 @@ async fn wrong_parameters_are_named_with_what_is_right() {
         ("/api/events?to=2026-13-01T00:00:00Z", "to", "RFC 3339"),
         ("/api/events?device=a&device=b", "device", "one value only"),
         ("/api/events?cursor=x", "cursor", "nextCursor"),
+        ("/api/events?cursor=x&format=csv", "cursor", "nextCursor"),
+        ("/api/events?order=up", "order", "asc"),
+        ("/api/events?format=xml", "format", "ndjson"),
+        ("/api/events?format=csv&limit=0", "limit", "1 or more"),
+        ("/api/events?correlation=7", "correlation", "UUID"),
         ("/api/sessions?limit=1001", "limit", "1 to 1000"),
         ("/api/sessions?filters=yes", "filters", "true or false"),
         ("/api/sessions?cursor=a&cursor=b", "cursor", "one value only"),
@@ -261,6 +307,109 @@ async fn sessions_are_pages_by_client_identifier() {
     let (_, page) = server.json("/api/sessions?filters=true&cursor=c%2Fd%20e").await;
     assert_eq!((&page["sessions"][0]["clientId"], &page["sessions"][0]["filters"]), (&json!("d"), &json!(["x/#"])));
     assert_eq!(page["nextCursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn events_come_in_either_order_and_one_by_one() {
+    let server = TestServer::start().await;
+    for n in 0..5 {
+        publish(&server.journal, "devices/a/telemetry", &format!("{{\"n\":{n}}}"), Qos::AtLeastOnce).await;
+    }
+    let (_, page) = server.json("/api/events?order=asc&limit=2").await;
+    assert_eq!((&page["events"][0]["data"], &page["events"][1]["data"]), (&json!({"n": 0}), &json!({"n": 1})));
+    let cursor = page["nextCursor"].as_str().unwrap();
+    let (_, rest) = server.json(&format!("/api/events?order=asc&cursor={cursor}")).await;
+    assert_eq!(rest["events"].as_array().unwrap().len(), 3);
+    assert_eq!((&rest["events"][2]["data"], &rest["nextCursor"]), (&json!({"n": 4}), &Value::Null));
+
+    let event = &page["events"][1];
+    let (status, one) = server.json(&format!("/api/events/{}", event["id"].as_str().unwrap())).await;
+    assert_eq!((status, &one), (StatusCode::OK, event));
+    for (id, status) in
+        [("00000000-0000-0000-0000-0000000f4240", StatusCode::NOT_FOUND), ("seven", StatusCode::BAD_REQUEST)]
+    {
+        assert_eq!(server.json(&format!("/api/events/{id}")).await.0, status, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn downloads_hold_every_event_as_a_line_or_a_row() {
+    let server = TestServer::start().await;
+    let empty = server.get("/api/events?format=csv").await.text().await.unwrap();
+    assert_eq!(empty.lines().count(), 1, "the names of columns: {empty:?}");
+    // More than one page, and more than one query looks through.
+    for n in 0..2500 {
+        let payload = format!("{{\"n\":{n},\"text\":\"a \\\"quoted\\\", line\"}}");
+        publish(&server.journal, "devices/a/telemetry", &payload, Qos::AtMostOnce).await;
+    }
+    let response = server.get("/api/events?format=ndjson&order=asc").await;
+    assert_eq!(header(response.headers(), "content-type"), "application/x-ndjson");
+    let text = response.text().await.unwrap();
+    let numbers: Vec<_> =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["data"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..2500).collect::<Vec<_>>());
+
+    let request = server.client.get(server.url("/api/events?limit=1200")).header("Accept", "text/html, text/csv;q=0.9");
+    let response = request.send().await.unwrap();
+    assert_eq!(header(response.headers(), "content-type"), "text/csv; charset=utf-8; header=present");
+    let text = response.text().await.unwrap();
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let columns = rows.headers().unwrap().clone();
+    let data = columns.iter().position(|name| name == "data").unwrap();
+    let data: Vec<Value> = rows.records().map(|row| serde_json::from_str(&row.unwrap()[data]).unwrap()).collect();
+    assert_eq!((data.len(), &data[0]), (1200, &json!({"n": 2499, "text": "a \"quoted\", line"})));
+}
+
+/// A store that has a second page, and then has not.
+struct FailingStore;
+
+impl EventStore for FailingStore {
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<EventPage, QueryError>> {
+        Box::pin(async move {
+            match query.cursor {
+                None => Ok(EventPage { events: vec!["{}".to_owned()], next_cursor: Some("more".to_owned()) }),
+                Some(_) => Err(QueryError::Unavailable("gone".into())),
+            }
+        })
+    }
+
+    fn series(&self, _: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>> {
+        Box::pin(async { Err(QueryError::TooMuch("less, please".into())) })
+    }
+
+    fn event(&self, _: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>> {
+        Box::pin(async { Err(QueryError::Unavailable("gone".into())) })
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_cannot_go_on_does_not_look_complete() {
+    let server = TestServer::start_on(Server::default(), 32, |_| Arc::new(FailingStore)).await;
+    let download = async { server.client.get(server.url("/api/events?format=ndjson")).send().await?.text().await };
+    assert!(download.await.is_err());
+    let path = format!("/api/events/{}", Uuid::nil());
+    assert_eq!(server.get(&path).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn devices_are_pages_by_name() {
+    let server = TestServer::start().await;
+    let (status, page) = server.json("/api/devices").await;
+    assert_eq!(status, StatusCode::OK);
+    let expected = json!({
+        "device": "pump 7", "subjectId": Uuid::nil(), "online": true, "since": "1970-01-01T00:00:00.000000Z",
+        "clientId": "c", "firstSeen": "1970-01-01T00:00:00.000000Z", "lastSeen": "1970-01-01T00:00:00.000000Z",
+        "events": 7, "lastType": "devices.telemetry.received", "lastTopic": "devices/pump 7/telemetry",
+    });
+    assert_eq!(page, json!({"devices": [expected], "nextCursor": "pump 7"}));
+    let (_, page) = server.json("/api/devices?metrics=true&cursor=pump%207").await;
+    assert_eq!((&page["devices"][0]["metrics"]["t"]["value"], &page["nextCursor"]), (&json!(21.5), &Value::Null));
+
+    let (status, device) = server.json("/api/devices/pump%207").await;
+    assert_eq!((status, &device["metrics"]["t"]["value"]), (StatusCode::OK, &json!(21.5)));
+    for (path, status) in [("nobody", StatusCode::NOT_FOUND), ("unavailable", StatusCode::SERVICE_UNAVAILABLE)] {
+        assert_eq!(server.json(&format!("/api/devices/{path}")).await.0, status, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub use reader::{ReadError, Reader, Slice, Step};
 pub use record::{Origin, Record, StateChange};
 pub use recovery::Recovery;
 pub use segment::Damage;
-pub use state::{Checkpoint, StateError, StateStore};
+pub use state::{Checkpoint, Consumer, StateError, StateStore};
 pub use storage::{Clock, Directory, SegmentFile, Storage, SystemClock};
 pub use watermark::Watermark;
 

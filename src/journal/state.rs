@@ -5,7 +5,7 @@
 //! synced, with the sequence it is complete up to, in one atomic batch; and why the cursor that
 //! a checkpoint stands for may only advance once [`StateStore::commit`] has returned.
 
-use std::path::Path;
+use std::{ops::Bound, path::Path};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use uuid::Uuid;
@@ -14,7 +14,6 @@ use crate::types::Sequence;
 
 const META: &str = "meta";
 const JOURNAL_KEY: &str = "journal";
-const CHECKPOINT_KEY: &str = "checkpoint";
 
 /// Size of the store's own log on disk, in bytes: the least that it allows.
 const STORE_LOG_BYTES: u64 = 64 << 20;
@@ -37,6 +36,24 @@ pub enum StateError {
     },
 }
 
+/// Who keeps state here. Each has spaces and a position of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// Sessions, queues and retained messages.
+    Dispatcher,
+    /// What is known of devices.
+    Devices,
+}
+
+impl Consumer {
+    const fn position_key(self) -> &'static str {
+        match self {
+            Self::Dispatcher => "checkpoint",
+            Self::Devices => "devices",
+        }
+    }
+}
+
 /// Changes that belong together, complete up to one sequence.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
@@ -57,6 +74,9 @@ impl Checkpoint {
         self.changes.push(Change { space, key: key.into(), value });
     }
 }
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// The embedded store.
 pub struct StateStore {
@@ -86,12 +106,12 @@ impl StateStore {
         Ok(store)
     }
 
-    /// Everything up to here is in the store.
+    /// Everything up to here is in the state that `consumer` keeps.
     ///
     /// # Errors
     /// [`StateError`]
-    pub fn position(&self) -> Result<Sequence, StateError> {
-        let Some(value) = self.meta.get(CHECKPOINT_KEY)? else { return Ok(Sequence::ZERO) };
+    pub fn position(&self, consumer: Consumer) -> Result<Sequence, StateError> {
+        let Some(value) = self.meta.get(consumer.position_key())? else { return Ok(Sequence::ZERO) };
         let bytes = value.as_ref().try_into().map_err(|_| StateError::Value { space: META })?;
         Ok(Sequence(u64::from_le_bytes(bytes)))
     }
@@ -101,7 +121,7 @@ impl StateStore {
     /// # Errors
     /// [`StateError`]. A later start then finds all of the changes or none. After a failed sync
     /// the store refuses every further commit.
-    pub fn commit(&self, checkpoint: Checkpoint, complete_to: Sequence) -> Result<(), StateError> {
+    pub fn commit(&self, consumer: Consumer, checkpoint: Checkpoint, complete_to: Sequence) -> Result<(), StateError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for Change { space, key, value } in checkpoint.changes {
             let space = self.space(space)?;
@@ -110,7 +130,7 @@ impl StateStore {
                 None => batch.remove(&space, key),
             }
         }
-        batch.insert(&self.meta, CHECKPOINT_KEY, complete_to.0.to_le_bytes().as_slice());
+        batch.insert(&self.meta, consumer.position_key(), complete_to.0.to_le_bytes().as_slice());
         Ok(batch.commit()?)
     }
 
@@ -124,6 +144,27 @@ impl StateStore {
             visit(&key, &value);
         }
         Ok(())
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.space(space)?.get(key)?.map(|value| value.to_vec()))
+    }
+
+    /// The first keys of a space behind `after`, with their values, in order.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub fn behind(&self, space: &'static str, after: &[u8], limit: usize) -> Result<Vec<Pair>, StateError> {
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let pairs = self.space(space)?.range::<&[u8], _>(range).take(limit).map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            Ok((key.to_vec(), value.to_vec()))
+        });
+        pairs.collect()
     }
 
     fn space(&self, name: &str) -> Result<Keyspace, StateError> {
@@ -164,20 +205,20 @@ mod tests {
     fn set(store: &StateStore, key: &str, value: Option<Vec<u8>>, complete_to: u64) {
         let mut checkpoint = Checkpoint::default();
         checkpoint.set(SPACE, key, value);
-        store.commit(checkpoint, Sequence(complete_to)).unwrap();
+        store.commit(Consumer::Dispatcher, checkpoint, Sequence(complete_to)).unwrap();
     }
 
     #[test]
     fn a_checkpoint_and_its_position_are_there_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(directory.path(), JOURNAL);
-        assert_eq!(store.position().unwrap(), Sequence::ZERO);
+        assert_eq!(store.position(Consumer::Dispatcher).unwrap(), Sequence::ZERO);
         set(&store, "b", Some(vec![0; 2]), 7);
         set(&store, "a", Some(vec![0; 1]), 8);
         set(&store, "b", None, 9);
         drop(store);
         let store = open(directory.path(), JOURNAL);
-        assert_eq!(store.position().unwrap(), Sequence(9));
+        assert_eq!(store.position(Consumer::Dispatcher).unwrap(), Sequence(9));
         assert_eq!(all(&store), [(b"a".to_vec(), 1)]);
     }
 
@@ -185,9 +226,9 @@ mod tests {
     fn a_checkpoint_without_changes_moves_the_position() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(directory.path(), JOURNAL);
-        store.commit(Checkpoint::default(), Sequence(5)).unwrap();
+        store.commit(Consumer::Dispatcher, Checkpoint::default(), Sequence(5)).unwrap();
         drop(store);
-        assert_eq!(open(directory.path(), JOURNAL).position().unwrap(), Sequence(5));
+        assert_eq!(open(directory.path(), JOURNAL).position(Consumer::Dispatcher).unwrap(), Sequence(5));
     }
 
     #[test]
@@ -196,7 +237,7 @@ mod tests {
         set(&open(directory.path(), JOURNAL), "old", Some(vec![0; 9]), 7);
         let other = Uuid::from_u128(2);
         let store = open(directory.path(), other);
-        assert_eq!((store.position().unwrap(), all(&store)), (Sequence::ZERO, vec![]));
+        assert_eq!((store.position(Consumer::Dispatcher).unwrap(), all(&store)), (Sequence::ZERO, vec![]));
         // More than fits in memory, so that some of it goes to tables.
         let keys: Vec<_> = (0..12).map(|n| format!("{n:02}")).collect();
         for key in &keys {
@@ -206,7 +247,28 @@ mod tests {
         for _ in 0..2 {
             let store = open(directory.path(), other);
             let expected: Vec<_> = keys.iter().map(|key| (key.clone().into_bytes(), 1 << 20)).collect();
-            assert_eq!((store.position().unwrap(), all(&store)), (Sequence(8), expected));
+            assert_eq!((store.position(Consumer::Dispatcher).unwrap(), all(&store)), (Sequence(8), expected));
         }
+    }
+
+    #[test]
+    fn consumers_have_positions_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path(), JOURNAL);
+        set(&store, "a", Some(vec![0; 1]), 7);
+        let mut checkpoint = Checkpoint::default();
+        for name in ["p1", "p2", "p3"] {
+            checkpoint.set("devices", name, Some(name.into()));
+        }
+        store.commit(Consumer::Devices, checkpoint, Sequence(5)).unwrap();
+        assert_eq!(store.position(Consumer::Dispatcher).unwrap(), Sequence(7));
+        assert_eq!(store.position(Consumer::Devices).unwrap(), Sequence(5));
+        assert_eq!(store.get("devices", b"p2").unwrap().as_deref(), Some(&b"p2"[..]));
+        assert_eq!(store.get("devices", b"p").unwrap(), None);
+        let keys = |after: &[u8]| -> Vec<_> {
+            store.behind("devices", after, 2).unwrap().into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(keys(b""), [b"p1", b"p2"]);
+        assert_eq!(keys(b"p2"), [b"p3"]);
     }
 }

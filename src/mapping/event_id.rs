@@ -32,6 +32,11 @@ impl JournalBits {
     }
 }
 
+/// The sequence in an id, up to 2^42.
+pub const fn sequence(id: Uuid) -> Sequence {
+    Sequence((id.as_u128() >> 20) as u64 & SEQUENCE_MASK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +48,7 @@ mod tests {
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(id.as_u128() >> 80, 1_769_860_800_123);
+        assert_eq!(sequence(id), Sequence(0x3FF_FFFF_FFFF));
         assert_eq!(id.to_string(), "019c13ec-9e7b-7ffb-bfff-fffffffabcde");
     }
 

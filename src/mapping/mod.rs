@@ -41,7 +41,7 @@ pub use self::{
     table::{Route, RouteError, RouteProblem, RouteTable},
     time_window::TimeWindow,
 };
-use crate::types::{EventMapper, Kept, Measurements, Publication, Source, SynapEvent, subject_id};
+use crate::types::{EventMapper, Kept, Measurements, Publication, Sequence, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -134,6 +134,15 @@ impl EventMapper for Mapper {
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
+    }
+
+    fn names_device(&self, topic: &str) -> bool {
+        let (rule, subject) = self.routes.resolve(topic);
+        matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
+    fn sequence(&self, id: Uuid) -> Sequence {
+        event_id::sequence(id)
     }
 }
 

@@ -58,6 +58,30 @@ pub struct Route {
     pub stream: bool,
 }
 
+impl Route {
+    /// A route for devices that asks for nothing else.
+    #[must_use]
+    pub fn new(topic: &str, event_type: &str) -> Self {
+        Self {
+            topic: topic.into(),
+            event_type: event_type.into(),
+            subject: None,
+            subject_type: DEVICE.into(),
+            timestamp: None,
+            time_window: TimeWindow::default(),
+            decoder: Decoder::Auto,
+            strict: false,
+            schema: None,
+            dedupe: None,
+            kept: Kept::Event,
+            metrics: Vec::new(),
+            measure_booleans: false,
+            reliability: Reliability::BestEffort,
+            stream: true,
+        }
+    }
+}
+
 /// A route that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("route {topic:?}: {problem}")]
@@ -237,26 +261,9 @@ impl RouteTable {
 
 /// What a default install understands: a device's telemetry, and a device's other messages.
 pub fn built_in() -> Vec<Route> {
-    let route = |topic: &str, event_type: &str| Route {
-        topic: topic.into(),
-        event_type: event_type.into(),
-        subject: None,
-        subject_type: DEVICE.into(),
-        timestamp: None,
-        time_window: TimeWindow::default(),
-        decoder: Decoder::Auto,
-        strict: false,
-        schema: None,
-        dedupe: None,
-        kept: Kept::Event,
-        metrics: Vec::new(),
-        measure_booleans: false,
-        reliability: Reliability::BestEffort,
-        stream: true,
-    };
     vec![
-        route("devices/{device}/telemetry", "devices.telemetry.received"),
-        route("devices/{device}/#", "devices.message.received"),
+        Route::new("devices/{device}/telemetry", "devices.telemetry.received"),
+        Route::new("devices/{device}/#", "devices.message.received"),
     ]
 }
 

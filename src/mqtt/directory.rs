@@ -121,9 +121,15 @@ impl Broker {
     /// # Errors
     /// [`DirectoryError`]
     pub async fn session(&self, client_id: &str) -> Result<Option<SessionInfo>, DirectoryError> {
-        let found = self.sessions.all().into_iter().find(|session| session.client_id.as_str() == client_id);
-        let found: Vec<_> = found.into_iter().collect();
+        let found: Vec<_> = self.sessions.of_client(client_id).into_iter().collect();
         Ok(self.describe(&found, true).await?.pop())
+    }
+
+    /// Since when a client is connected, if it is.
+    #[must_use]
+    pub fn connected_since(&self, client_id: &str) -> Option<Micros> {
+        let session = self.sessions.of_client(client_id)?;
+        self.presences.get(session.id).map(|presence| presence.since)
     }
 
     /// The first sessions behind a client identifier, and whether there are no others.

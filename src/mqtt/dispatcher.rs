@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     journal::{
-        AppendError, Batch, BatchBuilder, Clock, Cursor, Outcome, ReadError, Reader, Slice, StateError, StateStore,
-        Step, SystemClock, Watermark,
+        AppendError, Batch, BatchBuilder, Clock, Consumer, Cursor, Outcome, ReadError, Reader, Slice, StateError,
+        StateStore, Step, SystemClock, Watermark,
     },
     types::{Micros, Sequence},
 };
@@ -287,7 +287,7 @@ impl Dispatcher {
         }
         let store = Arc::clone(&self.store);
         let changes = self.dispatch.ledger.take_changes();
-        let write = move || (store.commit(changes.checkpoint(), complete_to), changes);
+        let write = move || (store.commit(Consumer::Dispatcher, changes.checkpoint(), complete_to), changes);
         self.writing = Some(Writing { complete_to, written: tokio::task::spawn_blocking(write) });
         true
     }

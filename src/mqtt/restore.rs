@@ -20,7 +20,7 @@ use super::{
     window::{MAXIMUM_SPAN, Window},
 };
 use crate::{
-    journal::{OwnedRecord, ReadError, Record, Slice, StateError, StateStore, Watermark},
+    journal::{Consumer, OwnedRecord, ReadError, Record, Slice, StateError, StateStore, Watermark},
     types::{Micros, Sequence},
 };
 
@@ -51,13 +51,13 @@ impl Dispatch {
         dispatch.best_effort_to = replayed;
         dispatch.revive();
         let changes = dispatch.ledger.take_changes();
-        store.commit(changes.checkpoint(), replayed)?;
+        store.commit(Consumer::Dispatcher, changes.checkpoint(), replayed)?;
         Ok((dispatch, replayed))
     }
 
     /// What is on record, as the dispatcher had it when the last record was applied.
     fn replay(broker: Arc<Broker>, store: &StateStore) -> Result<(Self, Sequence), RestoreError> {
-        let checkpoint = store.position()?;
+        let checkpoint = store.position(Consumer::Dispatcher)?;
         let mut dispatch = Self::new(Arc::clone(&broker));
         dispatch.load(store)?;
         let mut closures = Closures::default();

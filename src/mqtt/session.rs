@@ -269,6 +269,11 @@ impl Registry {
         }
     }
 
+    /// The session of a client.
+    pub fn of_client(&self, client_id: &str) -> Option<Arc<Session>> {
+        self.0.lock().by_client.get(client_id).cloned()
+    }
+
     /// The session with this number, also one that has ended.
     pub fn find(&self, id: SessionId) -> Option<Arc<Session>> {
         self.0.lock().by_id.get(&id).cloned()

@@ -22,6 +22,7 @@ mod resume;
 mod rollups;
 mod rows;
 mod schema;
+mod series;
 mod statistics;
 mod store;
 mod table;

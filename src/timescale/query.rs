@@ -1,5 +1,6 @@
-//! `GET /api/events` from the table: newest first, by keyset.
+//! `GET /api/events` from the table, by keyset, in either direction.
 
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
@@ -8,10 +9,10 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::writer::Settings;
+use super::{series, writer::Settings};
 use crate::{
     limits,
-    types::{EventPage, EventQuery, Micros, TopicFilter, subject_id},
+    types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
 };
 
 /// Why there is no answer.
@@ -69,25 +70,47 @@ impl EventStore {
         &self.pool
     }
 
-    /// One page of events, newest first; of events at the same microsecond, the highest id.
+    /// One page of events, by time; of events at the same microsecond, by id. Ends early where its
+    /// JSON gets long.
     ///
     /// # Errors
     /// [`QueryError`]
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         // One row more than wanted tells whether there is a next page.
-        let rows = select(query, after).build().fetch_all(&self.pool).await?;
-        let wanted = usize::from(query.limit);
-        let mut page = EventPage::default();
-        for row in rows.iter().take(wanted) {
-            page.events.push(event_json(row)?);
-        }
-        if rows.len() > wanted
-            && let Some(last) = rows.get(wanted.saturating_sub(1))
-        {
-            page.next_cursor = Some(format!("{}_{}", micros(last)?.get(), last.try_get::<Uuid, _>("id")?.simple()));
+        let mut sql = select(query, after);
+        let mut rows = sql.build().fetch(&self.pool);
+        let (mut page, mut bytes, mut last) = (EventPage::default(), 0, None);
+        while let Some(row) = rows.try_next().await? {
+            if page.events.len() >= usize::from(query.limit) || bytes >= limits::EVENTS_PAGE_BYTES {
+                page.next_cursor = last;
+                break;
+            }
+            let json = event_json(&row)?;
+            bytes += json.len();
+            page.events.push(json);
+            last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
         }
         Ok(page)
+    }
+
+    /// One metric over time: the buckets that have a value.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, QueryError> {
+        series::buckets(&self.pool, query).await
+    }
+
+    /// The event with this id, as JSON.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn event(&self, id: Uuid) -> Result<Option<String>, QueryError> {
+        let mut sql = QueryBuilder::new(SELECT);
+        sql.push(" and id = ").push_bind(id).push(" limit 1");
+        let row = sql.build().fetch_optional(&self.pool).await?;
+        row.as_ref().map(event_json).transpose()
     }
 }
 
@@ -101,12 +124,13 @@ pub(super) fn parse_position(text: &str) -> Option<(Micros, Uuid)> {
     Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
 }
 
+const SELECT: &str =
+    "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id, subject_type,
+     data::text as data, metadata::text as metadata, source, correlation_id, user_id from events where true";
+
 /// Times go as text: what `sqlx` has for them needs another library of calendars.
 fn select(query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(
-        "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id, subject_type,
-         data::text as data, metadata::text as metadata, source, correlation_id, user_id from events where true",
-    );
+    let mut sql = QueryBuilder::new(SELECT);
     if let Some(event_type) = &query.event_type {
         sql.push(" and type = ").push_bind(event_type.clone());
     }
@@ -118,16 +142,30 @@ fn select(query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Pos
         let (operator, operand) = topic_condition(topic);
         sql.push(" and metadata->>'topic' ").push(operator).push(" ").push_bind(operand);
     }
-    for (operator, time) in [(">=", query.from), ("<", query.to), ("<=", after.map(|(time, _)| time))] {
+    if let Some(subject) = &query.subject {
+        sql.push(" and subject_id = ").push_bind(subject.clone());
+    }
+    if let Some(correlation) = query.correlation {
+        sql.push(" and correlation_id = ").push_bind(correlation);
+    }
+    let (beyond, direction) = match query.order {
+        Order::NewestFirst => ("<", "desc"),
+        Order::OldestFirst => (">", "asc"),
+    };
+    for (operator, time) in [(">=", query.from), ("<", query.to)] {
         if let Some(time) = time {
             sql.push(" and timestamp ").push(operator).push(" ").push_bind(time.to_string()).push("::timestamptz");
         }
     }
     if let Some((time, id)) = after {
-        sql.push(" and (timestamp, id) < (").push_bind(time.to_string()).push("::timestamptz, ");
+        // The time by itself as well: only by that are chunks left out.
+        let time = time.to_string();
+        sql.push(" and timestamp ").push(beyond).push("= ").push_bind(time.clone()).push("::timestamptz");
+        sql.push(" and (timestamp, id) ").push(beyond).push(" (").push_bind(time).push("::timestamptz, ");
         sql.push_bind(id).push(")");
     }
-    sql.push(" order by timestamp desc, id desc limit ").push_bind(i64::from(query.limit) + 1);
+    sql.push(format!(" order by timestamp {direction}, id {direction} limit "));
+    sql.push_bind(i64::from(query.limit) + 1);
     sql
 }
 

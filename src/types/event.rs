@@ -127,6 +127,13 @@ pub trait EventMapper: Send + Sync {
     /// Whether a QoS 0 publication to `topic` must be fsynced before it is passed on, because
     /// its route asks for more than best effort.
     fn guarantees(&self, topic: &str) -> bool;
+
+    /// Whether events of `topic` have a device: what can be told before a record is mapped.
+    fn names_device(&self, topic: &str) -> bool;
+
+    /// Where the event of this id would be, if it is one of this mapper's: its record is to be
+    /// mapped and the ids compared.
+    fn sequence(&self, id: Uuid) -> Sequence;
 }
 
 impl SynapEvent<'_> {

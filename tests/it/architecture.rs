@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("mqtt", &["journal", "auth", "websocket"]),
     ("timescale", &["journal"]),
     ("stream", &["journal"]),
+    ("devices", &["journal"]),
     ("outbound", &["journal"]),
     ("http", &["stream", "timescale", "auth", "websocket"]),
     ("app", &EVERYONE),
@@ -35,8 +36,20 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Whom the wiring may know.
-const EVERYONE: [&str; 11] =
-    ["auth", "certs", "config", "http", "journal", "mapping", "mqtt", "outbound", "stream", "telemetry", "timescale"];
+const EVERYONE: [&str; 12] = [
+    "auth",
+    "certs",
+    "config",
+    "devices",
+    "http",
+    "journal",
+    "mapping",
+    "mqtt",
+    "outbound",
+    "stream",
+    "telemetry",
+    "timescale",
+];
 
 fn allowed(room: &str, other: &str) -> bool {
     let known = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, known)| known);

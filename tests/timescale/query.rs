@@ -3,14 +3,16 @@
 use serde_json::Value;
 use synap_mqtt::{
     timescale::{EventStore, QueryError},
-    types::EventQuery,
+    types::{Bucket, EventQuery, Order, SeriesQuery},
 };
+
+use uuid::Uuid;
 
 use super::support::{TestDatabase, TestJournal};
 
 /// A query for anything.
 pub fn any(limit: u16) -> EventQuery {
-    EventQuery { topic: None, event_type: None, device: None, from: None, to: None, limit, cursor: None }
+    EventQuery::everything(limit)
 }
 
 async fn values(store: &EventStore, query: &EventQuery) -> Vec<Value> {
@@ -61,6 +63,21 @@ async fn events_are_found_by_each_filter() {
     let time = |index: usize| Some(all[index]["timestamp"].as_str().unwrap().parse().unwrap());
     let between = EventQuery { from: time(4), to: time(1), ..any(1000) };
     assert_eq!(texts(&values(&store, &between).await), ["_4", "_3", "_2"]);
+    let oldest_first = EventQuery { order: Order::OldestFirst, ..between };
+    assert_eq!(texts(&values(&store, &oldest_first).await), ["_2", "_3", "_4"]);
+    let subject = EventQuery { subject: Some(all[4]["subjectId"].as_str().unwrap().into()), ..any(1000) };
+    assert_eq!(texts(&values(&store, &subject).await), ["_2"]);
+
+    let one = store.event(all[2]["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), all[2]);
+    let correlation = Uuid::from_u128(7);
+    assert_eq!(store.event(correlation).await.unwrap(), None);
+    let pool = database.pool();
+    let sql = "update events set correlation_id = $1 where data->>'text' = '_3'";
+    sqlx::query(sql).bind(correlation).execute(&pool).await.unwrap();
+    let correlated = EventQuery { correlation: Some(correlation), ..any(1000) };
+    assert_eq!(texts(&values(&store, &correlated).await), ["_3"]);
+    drop(pool);
     drop(store);
     database.drop().await;
 }
@@ -74,7 +91,19 @@ async fn pages_hold_every_event_once_also_at_one_instant() {
     writer.stop().await;
 
     let store = EventStore::new(&database.settings());
-    let mut query = any(60);
+    for (order, expected) in
+        [(Order::NewestFirst, (0..250).rev().collect::<Vec<_>>()), (Order::OldestFirst, (0..250).collect())]
+    {
+        assert_every_event_once(&store, order, &expected).await;
+    }
+    let query = EventQuery { cursor: Some("x".into()), ..any(60) };
+    assert!(matches!(store.events(&query).await, Err(QueryError::Cursor)));
+    drop(store);
+    database.drop().await;
+}
+
+async fn assert_every_event_once(store: &EventStore, order: Order, expected: &[i64]) {
+    let mut query = EventQuery { order, ..any(60) };
     let (mut numbers, mut sizes) = (Vec::new(), Vec::new());
     loop {
         let page = store.events(&query).await.unwrap();
@@ -87,10 +116,47 @@ async fn pages_hold_every_event_once_also_at_one_instant() {
             break;
         }
     }
-    assert_eq!(numbers, (0..250).rev().collect::<Vec<_>>());
+    assert_eq!(numbers, expected);
     assert_eq!(sizes, [60, 60, 60, 60, 10]);
-    query.cursor = Some("x".into());
-    assert!(matches!(store.events(&query).await, Err(QueryError::Cursor)));
-    drop(store);
+}
+
+#[tokio::test]
+async fn a_series_is_made_of_whatever_numbers_events_hold() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let payloads =
+        [r#"{"t":1,"at":[{"x":5}]}"#, r#"{"t":"warm"}"#, "{}", r#"{"t":4}"#, r#"{"t":1e400}"#, r#"{"t":null}"#];
+    for payload in payloads {
+        journal.publish("devices/a/telemetry", &[payload.as_bytes()]).await;
+    }
+    journal.publish("devices/b/telemetry", &[br#"{"t":100}"#]).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+
+    let pool = database.pool();
+    // A row of a hypertable does not move to another chunk by an update.
+    let sql = "with old as (delete from events where id = (select id from events order by id offset $2 limit 1) returning *)
+        insert into events (id, timestamp, type, subject_id, subject_type, data, user_id)
+        select id, '2026-01-31T12:00:00Z'::timestamptz + make_interval(secs => $1), type, subject_id, subject_type, data, user_id from old";
+    for (number, seconds) in (0..7).zip([0, 1, 2, 59, 60, 61, 62]) {
+        sqlx::query(sql).bind(f64::from(seconds)).bind(i64::from(number)).execute(&pool).await.unwrap();
+    }
+    let store = EventStore::new(&database.settings());
+    let query = SeriesQuery {
+        device: "a".into(),
+        path: vec!["t".into()],
+        from: "2026-01-31T12:00:00Z".parse().unwrap(),
+        to: "2026-01-31T13:00:00Z".parse().unwrap(),
+        width: 60_000_000,
+    };
+    let buckets = store.series(&query).await.unwrap();
+    let expected = Bucket { start: query.from, count: 2, average: 2.5, minimum: 1.0, maximum: 4.0, last: 4.0 };
+    assert_eq!(buckets, [expected]);
+    let nested = SeriesQuery { path: vec!["at".into(), "0".into(), "x".into()], width: 1_000_000, ..query.clone() };
+    let buckets = store.series(&nested).await.unwrap();
+    assert_eq!((buckets.len(), buckets[0].last), (1, 5.0));
+    let later = SeriesQuery { from: "2026-01-31T12:00:01Z".parse().unwrap(), ..query };
+    assert_eq!(store.series(&later).await.unwrap()[0].count, 1);
+    drop((store, pool));
     database.drop().await;
 }

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use synap_mqtt::{
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Outcome, Record, Watermark},
     limits,
-    mapping::{Decoder, Mapper, Route, RouteTable, TimeWindow},
+    mapping::{Mapper, Route, RouteTable},
     timescale::{Settings, Statistics, Writer},
-    types::{Kept, Micros, Publication, PublishProperties, Qos, Reliability, Sequence, Signal},
+    types::{Micros, Publication, PublishProperties, Qos, Sequence, Signal},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -217,23 +217,8 @@ impl TestJournal {
 
 /// A route for the telemetry of devices, which says its time at `/at`.
 pub fn telemetry_route() -> Route {
-    Route {
-        topic: "devices/{device}/telemetry".into(),
-        event_type: "devices.telemetry.received".into(),
-        subject: None,
-        subject_type: "device".into(),
-        timestamp: Some("/at".into()),
-        time_window: TimeWindow::default(),
-        decoder: Decoder::Auto,
-        strict: false,
-        schema: None,
-        dedupe: None,
-        kept: Kept::Event,
-        metrics: Vec::new(),
-        measure_booleans: false,
-        reliability: Reliability::Guaranteed,
-        stream: true,
-    }
+    let route = Route::new("devices/{device}/telemetry", "devices.telemetry.received");
+    Route { timestamp: Some("/at".into()), ..route }
 }
 
 /// A writer in a task of its own.

@@ -373,7 +373,7 @@ impl World {
     async fn checkpoint(&mut self) {
         self.settle().await;
         let changes = self.dispatch.ledger.take_changes();
-        self.store.commit(changes.checkpoint(), self.applied).unwrap();
+        self.store.commit(Consumer::Dispatcher, changes.checkpoint(), self.applied).unwrap();
         self.log.push("checkpoint".into());
     }
 

@@ -1,6 +1,7 @@
 //! Stored events, backwards.
 
 use super::*;
+use crate::types::{Order, SeriesQuery};
 
 async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
     let (mut found, mut cursor) = (Vec::new(), None);
@@ -20,7 +21,7 @@ async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
 }
 
 fn everything(limit: u16) -> EventQuery {
-    EventQuery { topic: None, event_type: None, device: None, from: None, to: None, limit, cursor: None }
+    EventQuery::everything(limit)
 }
 
 #[tokio::test]
@@ -49,6 +50,26 @@ async fn history_pages_backwards_over_restarts_without_loss() {
     let device = Some("d1".to_owned());
     assert_eq!(all_pages(&history, EventQuery { device, ..everything(1000) }).await, of_one.collect::<Vec<_>>());
 
+    let order = Order::OldestFirst;
+    let topic = Some("devices/#".parse().unwrap());
+    assert_eq!(all_pages(&history, EventQuery { topic, order, ..everything(7) }).await, sequences);
+    let device = Some("d1".to_owned());
+    let mut of_one = all_pages(&history, EventQuery { device: device.clone(), order, ..everything(13) }).await;
+    of_one.reverse();
+    assert_eq!(all_pages(&history, EventQuery { device, ..everything(1000) }).await, of_one);
+    let from = Some(Micros::MAX);
+    assert_eq!(all_pages(&history, EventQuery { from, order, ..everything(10) }).await, []);
+    let subject = Some(Uuid::nil().to_string());
+    assert_eq!(all_pages(&history, EventQuery { subject, ..everything(1000) }).await.len(), 302);
+    let subject = Some("nobody".to_owned());
+    assert_eq!(all_pages(&history, EventQuery { subject, ..everything(10) }).await, []);
+    let correlation = Some(Uuid::nil());
+    assert_eq!(all_pages(&history, EventQuery { correlation, ..everything(10) }).await, []);
+    for sequence in [sequences[0], sequences[200]] {
+        assert!(history.event(Uuid::from_u128(sequence)).await.unwrap().is_some(), "{sequence}");
+    }
+    assert_eq!(history.event(Uuid::from_u128(u128::MAX)).await.unwrap(), None);
+
     let full = history.query(EventQuery { topic: Some("hidden/#".parse().unwrap()), ..everything(2) }).await.unwrap();
     assert_eq!((full.events.len(), full.next_cursor), (2, None));
     let future = Some(Micros::MAX);
@@ -58,5 +79,33 @@ async fn history_pages_backwards_over_restarts_without_loss() {
         let query = EventQuery { cursor: Some(cursor.into()), ..everything(10) };
         assert!(matches!(history.query(query).await, Err(HistoryError::Cursor)), "{cursor}");
     }
+    journal.close();
+}
+
+#[tokio::test]
+async fn a_series_is_made_of_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_journal(directory.path());
+    for (topic, payload) in [
+        ("devices/a/t", "{\"x\":[1]}"),
+        ("devices/a/t", "{\"x\":[4]}"),
+        ("devices/b/t", "{\"x\":[9]}"),
+        ("devices/a/t", "{\"x\":\"1\"}"),
+    ] {
+        publish(&journal, topic, payload, Qos::AtLeastOnce).await;
+    }
+    let history = History::new(journal.clone(), Arc::new(TestMapper));
+    let query = SeriesQuery {
+        device: "a".to_owned(),
+        path: vec!["x".to_owned(), "0".to_owned()],
+        from: Micros::MIN,
+        to: Micros::MAX,
+        width: i64::MAX / 2,
+    };
+    let buckets = history.series(&query).await.unwrap();
+    let found: Vec<_> = buckets.iter().map(|bucket| (bucket.count, bucket.average, bucket.last)).collect();
+    assert_eq!(found, [(2, 2.5, 4.0)]);
+    let future = SeriesQuery { from: Micros::MAX, ..query };
+    assert_eq!(history.series(&future).await.unwrap(), []);
     journal.close();
 }

@@ -51,6 +51,14 @@ impl EventMapper for TestMapper {
     fn guarantees(&self, _: &str) -> bool {
         false
     }
+
+    fn names_device(&self, topic: &str) -> bool {
+        topic.starts_with("devices/")
+    }
+
+    fn sequence(&self, id: Uuid) -> Sequence {
+        Sequence(u64::try_from(id.as_u128()).unwrap_or(u64::MAX))
+    }
 }
 
 /// A journal of small segments and little memory.

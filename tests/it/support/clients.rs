@@ -100,6 +100,11 @@ pub fn python(script: &str) -> Command {
     command
 }
 
+/// A program that a package of tests/clients/requirements.txt brings.
+pub fn python_program(name: &str) -> Command {
+    Command::new(in_package(".test/venv/bin").join(name))
+}
+
 /// A script of tests/clients with Node.js.
 pub fn node(script: &str) -> Command {
     let mut command = Command::new("node");

@@ -1,0 +1,55 @@
+//! Lets the HTTP server ask about devices: what their events have told, and whether their clients are there.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    devices::{Devices, DevicesError},
+    http::{DeviceDirectory, DevicesUnavailable},
+    mqtt::Broker,
+    types::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, subject_id},
+};
+
+/// The devices whose events are known, and the broker that knows who is connected.
+pub struct Directory {
+    /// What is known.
+    pub devices: Devices,
+    /// Who is connected.
+    pub broker: Arc<Broker>,
+}
+
+impl Directory {
+    fn describe(&self, device: String, state: DeviceState) -> DeviceInfo {
+        let since = self.broker.connected_since(&state.client_id);
+        DeviceInfo { subject_id: subject_id(&device), device, online: since.is_some(), since, state }
+    }
+
+    async fn page(&self, query: DeviceQuery) -> Result<DevicePage, DevicesError> {
+        let limit = usize::from(query.limit);
+        let mut found = self.devices.behind(query.cursor, limit + 1).await?;
+        let is_last = found.len() <= limit;
+        found.truncate(limit);
+        let next_cursor = found.last().filter(|_| !is_last).map(|(name, _)| name.clone());
+        let devices = found.into_iter().map(|(name, mut state)| {
+            if !query.metrics {
+                (state.metrics, state.retained_topics) = (None, None);
+            }
+            self.describe(name, state)
+        });
+        Ok(DevicePage { devices: devices.collect(), next_cursor })
+    }
+}
+
+impl DeviceDirectory for Directory {
+    fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>> {
+        Box::pin(async move { self.page(query).await.map_err(|error| DevicesUnavailable(error.into())) })
+    }
+
+    fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>> {
+        Box::pin(async move {
+            let found = self.devices.get(name.to_owned()).await.map_err(|error| DevicesUnavailable(error.into()))?;
+            Ok(found.map(|state| self.describe(name.to_owned(), state)))
+        })
+    }
+}

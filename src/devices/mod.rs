@@ -1,0 +1,185 @@
+//! What is known of each device: a consumer of the journal that keeps the last value of every
+//! scalar a device has sent, when it was heard, and by which client.
+//!
+//! One task ([`Devices::run`]) follows the journal at `durable` and writes what has changed to the
+//! state store every few seconds, with the sequence it is complete up to: after a crash the rest is
+//! read again from the journal, so counts stay exact. Questions look at memory and, for the rest, at
+//! the store (`table`).
+//!
+//! It holds no cursor: where retention or damage has taken records it had not read, it goes on with
+//! the next. When the store fails, devices stay in memory, are right, and are not there after a
+//! restart as they were; the log says so once.
+
+mod leaves;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    journal::{Consumer, Journal, ReadError, Reader, Record, Slice, StateError, StateStore, Step, Watermark},
+    limits,
+    types::{DeviceState, EventMapper, Sequence},
+};
+use table::Table;
+
+/// Why nothing is known.
+#[derive(Debug, thiserror::Error)]
+pub enum DevicesError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The bridge is shutting down.
+    #[error("reading was cancelled")]
+    Cancelled,
+}
+
+/// Answers what is known. Cheap to clone.
+#[derive(Clone)]
+pub struct Devices(Arc<Shared>);
+
+struct Shared {
+    journal: Journal,
+    mapper: Arc<dyn EventMapper>,
+    table: Mutex<Table>,
+    /// How far `table` is.
+    position: watch::Sender<Sequence>,
+    /// Rings when somebody waits for it.
+    asked: tokio::sync::Notify,
+}
+
+impl Devices {
+    /// What the store has; [`Devices::run`] goes on from there.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub fn open(journal: Journal, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Result<Self, StateError> {
+        let start = store.position(Consumer::Devices)?;
+        let (position, table) = (watch::Sender::new(start), Mutex::new(Table::new(store, start)));
+        Ok(Self(Arc::new(Shared { journal, mapper, table, position, asked: tokio::sync::Notify::new() })))
+    }
+
+    /// Follows the journal until `stop` is cancelled, then to what is durable by then.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut reader = self.0.journal.reader(*self.0.position.borrow(), Watermark::Durable);
+        let mut checkpointed = Instant::now();
+        loop {
+            let is_last = stop.is_cancelled();
+            if let Err(error) = self.catch_up(&mut reader).await {
+                if matches!(error, ReadError::Cancelled) {
+                    return;
+                }
+                tracing::error!(%error, "what devices say cannot be read; trying again");
+            }
+            if is_last || checkpointed.elapsed() >= limits::DEVICES_CHECKPOINT_INTERVAL || self.0.table.lock().is_full()
+            {
+                self.checkpoint().await;
+                checkpointed = Instant::now();
+            }
+            if is_last {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(limits::DEVICES_INTERVAL) => {}
+                () = self.0.asked.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn catch_up(&self, reader: &mut Reader) -> Result<(), ReadError> {
+        loop {
+            let slice = match reader.step() {
+                Step::Slice(slice) => Some(slice),
+                Step::CaughtUp => return Ok(()),
+                Step::Disk => match reader.read_disk_async().await {
+                    Ok(slice) => slice,
+                    Err(error) if error.is_loss() => {
+                        tracing::warn!(%error, "some of what devices said is not known");
+                        None
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(slice) = slice {
+                self.take(&slice);
+            }
+            self.0.position.send_replace(reader.position());
+            if self.0.table.lock().is_full() {
+                self.checkpoint().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take(&self, slice: &Slice) {
+        let mut table = self.0.table.lock();
+        for record in slice.records() {
+            let Record::Publication { publication, .. } = record else { continue };
+            if self.0.mapper.names_device(publication.topic) {
+                table.take(&publication, &self.0.mapper.map(&publication));
+            }
+        }
+    }
+
+    async fn checkpoint(&self) {
+        let position = *self.0.position.borrow();
+        let (store, changes) = {
+            let mut table = self.0.table.lock();
+            let Some(changes) = table.changes(position) else { return };
+            (table.store(), changes)
+        };
+        let write = move || store.commit(Consumer::Devices, changes, position);
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => self.0.table.lock().written(),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "what is known of devices cannot be stored; it is read from the journal after a restart");
+                self.0.table.lock().fail();
+            }
+            // The runtime is shutting down.
+            Err(_) => {}
+        }
+    }
+
+    /// The first devices behind a name, by name.
+    ///
+    /// # Errors
+    /// [`DevicesError`]
+    pub async fn behind(&self, name: Option<String>, limit: usize) -> Result<Vec<(String, DeviceState)>, DevicesError> {
+        self.catch_up_for_question().await;
+        let shared = Arc::clone(&self.0);
+        let look = move || shared.table.lock().behind(name.as_deref().unwrap_or_default(), limit);
+        Ok(tokio::task::spawn_blocking(look).await.map_err(|_| DevicesError::Cancelled)??)
+    }
+
+    /// One device, if anything is known of it.
+    ///
+    /// # Errors
+    /// [`DevicesError`]
+    pub async fn get(&self, name: String) -> Result<Option<DeviceState>, DevicesError> {
+        self.catch_up_for_question().await;
+        let shared = Arc::clone(&self.0);
+        let look = move || shared.table.lock().get(&name);
+        Ok(tokio::task::spawn_blocking(look).await.map_err(|_| DevicesError::Cancelled)??)
+    }
+
+    /// Whoever has seen an acknowledgement finds what was acknowledged; while a long backlog is read,
+    /// patience ends, and what is known so far is the answer.
+    async fn catch_up_for_question(&self) {
+        let durable = self.0.journal.watermark(Watermark::Durable);
+        let mut position = self.0.position.subscribe();
+        if *position.borrow() < durable {
+            self.0.asked.notify_one();
+            // Either way there is an answer.
+            let _late = timeout(limits::DEVICES_PATIENCE, position.wait_for(|position| *position >= durable)).await;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Stored events: a page as JSON, or all of them as lines or rows.
+//!
+//! A download is made of pages: the next is asked for when the one before has been taken, so
+//! that any number of events costs the memory of one page, and a client that stops reading
+//! holds nothing in the store. Where a later page cannot be had, the connection is broken off:
+//! the end of a download must never look like the end of the events.
+
+use std::{borrow::Cow, io, sync::Arc};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    EventStore, QueryError,
+    parameters::{self, EventsRequest, Format},
+    problem::Problem,
+    routes::Context,
+};
+use crate::types::{EventPage, EventQuery};
+
+/// `GET /api/events`
+pub async fn list(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let EventsRequest { query, format, most } = parameters::events(&uri, &headers)?;
+    let store = Arc::clone(&context.services.events);
+    // The first page before anything is said, so that a refusal is one.
+    let page = store.query(query.clone()).await?;
+    let kind = match format {
+        Format::Json => return Ok(([(header::CONTENT_TYPE, "application/json")], page_json(&page)).into_response()),
+        Format::Ndjson => "application/x-ndjson",
+        Format::Csv => "text/csv; charset=utf-8; header=present",
+    };
+    let left = most.unwrap_or(u64::MAX);
+    let download = Download { store, query, format, left, page: Some(page), is_begun: false, stop: context.stop };
+    let body = Body::from_stream(stream::try_unfold(download, Download::next));
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+/// `GET /api/events/{id}`
+pub async fn one(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let parsed = Uuid::try_parse(&id)
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("{id:?} is no event id: expected a UUID")))?;
+    let found = context.services.events.event(parsed).await?;
+    let event = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no event {parsed}")))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], event).into_response())
+}
+
+/// The page as JSON. Its events are JSON already, and are not parsed again.
+fn page_json(page: &EventPage) -> String {
+    let cursor = serde_json::Value::from(page.next_cursor.as_deref());
+    format!("{{\"events\":[{}],\"nextCursor\":{cursor}}}", page.events.join(","))
+}
+
+/// A download under way.
+struct Download {
+    store: Arc<dyn EventStore>,
+    query: EventQuery,
+    format: Format,
+    /// Events that may still be sent.
+    left: u64,
+    /// What comes next, where it is here already.
+    page: Option<EventPage>,
+    is_begun: bool,
+    stop: CancellationToken,
+}
+
+impl Download {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        let mut page = match self.page.take() {
+            Some(page) => page,
+            None if self.left == 0 || self.query.cursor.is_none() => return Ok(None),
+            None => self.ask().await.map_err(|error| {
+                tracing::warn!(%error, "a download of events breaks off");
+                io::Error::other(error)
+            })?,
+        };
+        page.events.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= page.events.len() as u64;
+        self.query.cursor = page.next_cursor;
+        let bytes = match self.format {
+            Format::Csv => rows(&page.events, !self.is_begun)?,
+            Format::Ndjson | Format::Json => lines(&page.events),
+        };
+        self.is_begun = true;
+        Ok(Some((bytes.into(), self)))
+    }
+
+    async fn ask(&self) -> Result<EventPage, QueryError> {
+        tokio::select! {
+            page = self.store.query(self.query.clone()) => page,
+            () = self.stop.cancelled() => Err(QueryError::Unavailable("the bridge is shutting down".into())),
+        }
+    }
+}
+
+fn lines(events: &[String]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(events.iter().map(|event| event.len() + 1).sum());
+    for event in events {
+        lines.extend_from_slice(event.as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// An event as it is read again from the JSON that both stores give.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    id: &'a str,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    timestamp: &'a str,
+    #[serde(borrow)]
+    user_id: Cow<'a, str>,
+    #[serde(borrow)]
+    subject_id: Cow<'a, str>,
+    #[serde(borrow)]
+    subject_type: Cow<'a, str>,
+    data: &'a RawValue,
+    metadata: Option<&'a RawValue>,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    #[serde(borrow)]
+    source: Option<Cow<'a, str>>,
+    version: &'a str,
+}
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "type",
+    "timestamp",
+    "userId",
+    "subjectId",
+    "subjectType",
+    "data",
+    "metadata",
+    "correlationId",
+    "causationId",
+    "source",
+    "version",
+];
+
+/// RFC 4180; `data` and `metadata` are JSON, what is absent is empty.
+fn rows(events: &[String], with_names: bool) -> io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    if with_names {
+        writer.write_record(COLUMNS)?;
+    }
+    for event in events {
+        let row: Row<'_> = serde_json::from_str(event)?;
+        writer.write_record([
+            row.id,
+            &row.r#type,
+            row.timestamp,
+            &row.user_id,
+            &row.subject_id,
+            &row.subject_type,
+            row.data.get(),
+            row.metadata.map_or("", RawValue::get),
+            row.correlation_id.unwrap_or_default(),
+            row.causation_id.unwrap_or_default(),
+            row.source.as_deref().unwrap_or_default(),
+            row.version,
+        ])?;
+    }
+    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+}

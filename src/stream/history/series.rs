@@ -1,0 +1,56 @@
+//! One metric over time, from the journal. Waits for the disk at most.
+
+use super::{HistoryError, forwards};
+use crate::{
+    journal::{Journal, Record},
+    limits,
+    stream::source::{Next, Source},
+    types::{Bucket, EventMapper, SeriesBuilder, SeriesQuery},
+};
+
+/// The buckets that have a value, by time.
+pub async fn buckets(
+    journal: &Journal,
+    mapper: &dyn EventMapper,
+    query: &SeriesQuery,
+) -> Result<Vec<Bucket>, HistoryError> {
+    let start = forwards::position_of(journal, query.from).await?;
+    let mut source = Source::new(journal, start);
+    let (mut builder, mut left) = (SeriesBuilder::new(query.width), limits::SERIES_SCAN_RECORDS);
+    loop {
+        let slice = match source.advance().await? {
+            Next::Records(slice) => slice,
+            Next::Lost(_) => continue,
+            Next::CaughtUp => return Ok(builder.finish()),
+        };
+        for record in slice.records() {
+            let Record::Publication { publication, .. } = record else { continue };
+            left = left.checked_sub(1).ok_or(HistoryError::TooMuch)?;
+            if !mapper.names_device(publication.topic) {
+                continue;
+            }
+            let event = mapper.map(&publication);
+            if event.device == Some(query.device.as_str())
+                && (query.from..query.to).contains(&event.timestamp)
+                && let Some(value) = number_at(&event.data, &query.path)
+            {
+                builder.push(event.timestamp, value);
+            }
+        }
+        // A query is long where others on this thread want to be quick.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The number at a path of names and indexes.
+fn number_at(json: &str, path: &[String]) -> Option<f64> {
+    let data: serde_json::Value = serde_json::from_str(json).ok()?;
+    let mut value = &data;
+    for step in path {
+        value = match value {
+            serde_json::Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
+            other => other.get(step)?,
+        };
+    }
+    value.as_f64().filter(|number| number.abs() < 1e300)
+}

@@ -1,0 +1,47 @@
+//! `/openapi.json` says what the answers are: schemathesis asks whatever it allows, and compares.
+
+use crate::support::{
+    bridge::{Bridge, Setup},
+    clients::python_program,
+    database::Database,
+    process::Process,
+    raw_mqtt::{Connect, Version},
+};
+
+/// What the description promises. Values that it does not allow may still be taken, for unknown
+/// parameters are ignored.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+
+async fn assert_answers_are_as_described(bridge: &Bridge) {
+    let mut devices = bridge.client(Version::V5, "pump-1").await;
+    for topic in ["devices/pump-1/telemetry", "devices/pump 2/state", "home/light"] {
+        devices.publish(topic, r#"{"temperature":21.5,"at":{"x":[1,"é",null]}}"#, 1).await;
+    }
+    let mut session = bridge.raw(Version::V5).await;
+    session.connect_as(&Connect::persistent(Version::V5, "keeper")).await;
+    session.subscribe("home/#", 1).await;
+
+    let mut command = python_program("st");
+    // A stream never ends.
+    let options = ["--exclude-path", "/api/events/stream", "--checks", CHECKS, "--max-examples", "25", "--no-color"];
+    command.args(["run", &bridge.url("/openapi.json"), "--seed", "7"]).args(options);
+    // It leaves what it has found where it runs.
+    let scratch = tempfile::tempdir().unwrap();
+    command.current_dir(scratch.path());
+    Process::start(command).success().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_from_the_journal_are_as_described() {
+    let bridge = Bridge::start().await;
+    assert_answers_are_as_described(&bridge).await;
+    bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_from_the_database_are_as_described() {
+    let database = Database::create().await;
+    let bridge = Setup::default().timescale(&database.url()).start().await;
+    assert_answers_are_as_described(&bridge).await;
+    bridge.finish(&[]).await;
+}

@@ -119,6 +119,20 @@ async fn the_page_shows_devices_values_and_plots() {
     proxy.retarget(bridge.addresses.http);
     shows(&["88.75"]).await;
 
+    // A page opened later shows the device, that it is there, and what it said before.
+    let mut later = Browser::open(&format!("http://{}/", proxy.address)).await;
+    eventually("the device on a new page", async || {
+        let text = later.evaluate("document.body.innerText").await;
+        let text = text.as_str().unwrap();
+        ["pump-7", "online", "88.75", "1,099"].iter().all(|part| text.contains(part)).then_some(())
+    })
+    .await;
+    let choose = "(span.value = '86400', span.dispatchEvent(new Event('change')))";
+    later.evaluate(choose).await;
+    let count = "Math.max(...[...document.querySelectorAll('canvas')].map(({ plot }) => plot.field.history?.times.length ?? 0))";
+    eventually("history on the plots", async || (later.evaluate(count).await.as_u64() > Some(0)).then_some(())).await;
+    assert_eq!(later.errors(), [""; 0]);
+
     assert!(browser.evaluate("document.querySelectorAll('canvas, svg').length").await.as_u64() >= Some(2), "plots");
     browser.screenshot("page").await;
     assert_eq!(browser.errors(), [""; 0]);

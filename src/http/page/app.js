@@ -16,6 +16,8 @@ const REASONS = {
 };
 
 const LIST_EVERY = 250;
+const KNOWN_EVERY = 5000;
+const KNOWN = "/api/devices?limit=500";
 
 const devices = new Devices();
 const detail = new Detail();
@@ -37,6 +39,18 @@ function showRate() {
   setText(byId("rate"), String(Math.round((arrived * 1000) / (now - measured))));
   arrived = 0;
   measured = now;
+}
+
+// Devices that have said nothing since the page is open, and who is connected. The page works without.
+async function know(url) {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(KNOWN_EVERY) });
+    if (!answer.ok) return;
+    (await answer.json()).devices.forEach((device) => devices.know(device));
+    if (!chosen && devices.all.size) choose(devices.all.keys().next().value);
+  } catch {
+    // Asked again soon.
+  }
 }
 
 let listed = 0;
@@ -77,4 +91,6 @@ addEventListener("keydown", (event) => {
   if (event.key === "p" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) feed.toggle();
 });
 setInterval(showRate, 1000);
+know(`${KNOWN}&metrics=true`);
+setInterval(() => know(KNOWN), KNOWN_EVERY);
 requestAnimationFrame(frame);

@@ -2,6 +2,7 @@
 
 import { byId, element, setText } from "./dom.js";
 import * as format from "./format.js";
+import { History } from "./history.js";
 import { Plot } from "./plot.js";
 
 const DESCRIBE_EVERY = 5000;
@@ -14,6 +15,7 @@ export class Detail {
   #device = null;
   #described = 0;
   #colours = colours();
+  #history = new History();
 
   constructor() {
     const again = () => this.#each((row) => row.plot.changed());
@@ -44,14 +46,16 @@ export class Detail {
     const device = this.#device;
     if (!device) return;
     const count = `${device.count} ${device.count === 1 ? "event" : "events"}`;
-    setText(byId("detail-about"), `${device.topic ?? device.type} · ${count} · seen ${age(device, now)}`);
+    setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].join(" · "));
+    const span = Number(this.#span.value) * 1000;
     const describe = now - this.#described > DESCRIBE_EVERY;
     if (describe) this.#described = now;
     for (const field of device.fields.values()) {
       const row = this.#row(field);
       const text = format.value(field.value);
       setText(row.value, text);
-      row.plot?.draw(now, Number(this.#span.value) * 1000, this.#colours);
+      if (row.plot?.isSeen) this.#history.want(device, field, span, now, () => row.plot.changed());
+      row.plot?.draw(now, span, this.#colours);
       if (row.plot && describe) row.plot.canvas.setAttribute("aria-label", describeSeries(field, text));
     }
   }
@@ -82,6 +86,10 @@ function plotRow(field) {
 function valueRow(field) {
   const value = element("dd");
   return { item: element("div", {}, element("dt", { textContent: field.path || "value" }), value), value, plot: null };
+}
+
+function presence({ known, online }) {
+  return known ? [online ? "online" : "offline"] : [];
 }
 
 function age(device, now) {

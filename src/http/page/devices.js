@@ -26,6 +26,7 @@ export class DeviceList {
       const row = this.#rows.get(device.name) ?? this.#add(device.name);
       row.item.hidden = wanted !== "" && !device.name.toLowerCase().includes(wanted);
       if (row.item.hidden) continue;
+      row.button.dataset.online = device.known ? String(device.online) : "";
       setText(row.seen, format.age(device.seen, now));
       setText(row.sum, summary(device));
       row.button.setAttribute("aria-current", String(device === chosen));

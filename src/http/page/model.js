@@ -54,15 +54,38 @@ export class Devices {
 
     const time = Date.parse(event.timestamp);
     Object.assign(device, { count: device.count + 1, seen: Date.parse(event.metadata?.receivedAt) || time, type: event.type, topic: event.metadata?.topic });
-    for (const [path, value] of leaves(event.data)) {
-      let field = device.fields.get(path);
-      if (!field) {
-        if (device.fields.size >= FIELDS) continue;
-        device.fields.set(path, (field = { path, series: null }));
-      }
-      field.value = typeof value === "string" ? value.slice(0, TEXT) : value;
-      if (typeof value === "number" && Number.isFinite(time)) (field.series ??= new Series()).add(time, value);
-    }
+    for (const [path, value] of leaves(event.data)) put(device, path, value, time);
     return device;
   }
+
+  // Takes in what the bridge knows of a device, also of one that has said nothing since the page is open.
+  know({ device: name, online, events, lastSeen, lastType, lastTopic, metrics = {} }) {
+    let device = this.all.get(name);
+    if (!device) {
+      if (this.all.size >= DEVICES) return;
+      device = { name, count: 0, fields: new Map(), seen: Date.parse(lastSeen), type: lastType, topic: lastTopic };
+      this.all.set(name, device);
+      for (const [path, { value, timestamp }] of Object.entries(metrics)) put(device, path, value, Date.parse(timestamp));
+    }
+    Object.assign(device, { known: true, online, count: Math.max(device.count, events) });
+  }
+}
+
+function put(device, path, value, time) {
+  let field = device.fields.get(path);
+  if (!field) {
+    if (device.fields.size >= FIELDS) return;
+    device.fields.set(path, (field = { path, series: null }));
+  }
+  field.value = typeof value === "string" ? value.slice(0, TEXT) : value;
+  if (typeof value === "number" && Number.isFinite(time)) (field.series ??= new Series()).add(time, value);
+}
+
+// All points of a field: its history, then what the page has seen itself.
+export function points({ series, history }) {
+  if (!history?.times.length) return series;
+  const first = series.times[0] ?? Infinity;
+  const before = history.times.findIndex((time) => time >= first);
+  const end = before < 0 ? history.times.length : before;
+  return { times: [...history.times.slice(0, end), ...series.times], values: [...history.values.slice(0, end), ...series.values] };
 }

@@ -2,6 +2,7 @@
 // pointer, or enough time for the picture to have moved by a pixel.
 
 import * as format from "./format.js";
+import { points } from "./model.js";
 
 const BOTTOM = 18;
 const SIDE = 4;
@@ -59,7 +60,8 @@ export class Plot {
     if (!this.isSeen || !this.width || now - this.#drawn < (this.#dirty ? REDRAW : this.#pixel)) return;
     this.#dirty = false;
     this.#drawn = now;
-    const { times, values } = this.field.series;
+    this.points = points(this.field);
+    const { times, values } = this.points;
     const newest = times.at(-1);
     const end = Math.abs(now - newest) < FRESH ? Math.max(now, newest) : newest;
     const start = span ? end - span : Math.min(times[0], end - 1000);
@@ -70,6 +72,7 @@ export class Plot {
     let low = Infinity;
     let high = -Infinity;
     for (let at = first; at < values.length; at += 1) {
+      if (values[at] === null) continue;
       low = Math.min(low, values[at]);
       high = Math.max(high, values[at]);
     }
@@ -89,23 +92,27 @@ export class Plot {
     if (this.#pointer !== null) this.#reading(first, x, y, end - start, colours);
   }
 
+  // A null is a gap: the line ends before it and begins anew behind it.
   #line(first, x, y, colours) {
-    const { context, field: { series: { times, values } } } = this;
+    const { context, points: { times, values } } = this;
     const last = values.length - 1;
-    context.beginPath();
-    for (let at = first; at <= last; at += 1) context.lineTo(x(times[at]), y(values[at]));
-    context.strokeStyle = colours.accent;
-    context.lineWidth = 1.6;
-    context.lineJoin = "round";
-    context.stroke();
     const bottom = this.height - BOTTOM;
-    context.lineTo(x(times[last]), bottom);
-    context.lineTo(x(times[first]), bottom);
     const fade = context.createLinearGradient(0, 0, 0, bottom);
     fade.addColorStop(0, colours.fill);
     fade.addColorStop(1, colours.faded);
-    context.fillStyle = fade;
-    context.fill();
+    Object.assign(context, { strokeStyle: colours.accent, fillStyle: fade, lineWidth: 1.6, lineJoin: "round" });
+    for (let from = first; from <= last; from += 1) {
+      if (values[from] === null) continue;
+      const gap = values.indexOf(null, from);
+      const to = (gap < 0 ? values.length : gap) - 1;
+      context.beginPath();
+      for (let at = from; at <= to; at += 1) context.lineTo(x(times[at]), y(values[at]));
+      context.stroke();
+      context.lineTo(x(times[to]), bottom);
+      context.lineTo(x(times[from]), bottom);
+      context.fill();
+      from = to;
+    }
     this.#spot(x(times[last]), y(values[last]), colours);
   }
 
@@ -130,9 +137,10 @@ export class Plot {
   }
 
   #reading(first, x, y, span, colours) {
-    const { context, field: { series: { times, values } } } = this;
-    let nearest = first;
+    const { context, points: { times, values } } = this;
+    let nearest = times.length - 1;
     for (let at = first; at < times.length; at += 1) {
+      if (values[at] === null) continue;
       if (Math.abs(x(times[at]) - this.#pointer) < Math.abs(x(times[nearest]) - this.#pointer)) nearest = at;
     }
     const [left, top] = [x(times[nearest]), y(values[nearest])];

@@ -27,6 +27,7 @@ begin
 
     -- Rollups of a minute and of an hour. Where the licence has continuous aggregates, they are those.
     if timescale is not null and current_setting('timescaledb.license', true) = 'timescale' then
+        begin
         execute format(
             'create materialized view mqtt.measurements_1m with (timescaledb.continuous, timescaledb.materialized_only = false) as '
             'select %1$s.time_bucket(interval ''1 minute'', time) as bucket, device, metric, count(*) as count, '
@@ -42,6 +43,9 @@ begin
             'select %1$s.add_continuous_aggregate_policy(''mqtt.measurements_1m'', null, interval ''1 minute'', interval ''1 minute''), '
             '%1$s.add_continuous_aggregate_policy(''mqtt.measurements_1h'', null, interval ''1 hour'', interval ''10 minutes'')', timescale);
         return;
+        exception when others then
+            raise warning 'no continuous aggregates, the bridge keeps rollups itself: %', sqlerrm;
+        end;
     end if;
 
     -- Elsewhere they are tables that the bridge keeps.

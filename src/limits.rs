@@ -361,11 +361,66 @@ pub const IMPORT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a bridge asks whether the other one that imports from the same database is gone.
 pub const IMPORT_TURN_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often the bridge looks for minutes whose rollups are due, where it keeps them itself.
+pub const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Minutes whose rollups are computed in one transaction.
+pub const ROLLUP_MINUTES: i64 = 60;
+
+/// Time for one such transaction. It reads at most an hour of all measurements.
+pub const ROLLUP_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long after a message a device may send it again, with the same name, and the table still has
+/// it once: a day, for devices that were switched off in between.
+pub const DEDUPE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Dead letters that are replayed in one transaction.
+pub const REPLAY_LETTERS: i64 = 200;
+
+/// Dead letters on one page of `GET /api/dead-letters`, unless asked otherwise.
+pub const DEAD_LETTERS_PAGE: u16 = 20;
+
+/// Dead letters on one page of `GET /api/dead-letters` at most: each has its whole payload.
+pub const MAXIMUM_DEAD_LETTERS_PAGE: u16 = 100;
+
+/// Characters of the reason why a payload is rejected.
+pub const MAXIMUM_REASON_CHARS: usize = 300;
+
 /// Connections for queries, beside the writer's one.
 pub const QUERY_CONNECTIONS: u32 = 4;
 
 /// Time for one query of events, and for a connection to ask it on.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Arrays, maps and messages within each other in a payload that is decoded to JSON: as deep as
+/// JSON may be itself, well inside of what `jsonb` takes.
+pub const MAXIMUM_DECODED_DEPTH: usize = 128;
+
+/// Bytes of JSON that a binary payload may become. One byte of CBOR can be fourteen of JSON; what
+/// is larger stays as it is, in base64.
+pub const MAXIMUM_DECODED_BYTES: usize = 4 << 20;
+
+/// Births that are remembered of one Sparkplug node or device: for readers of the journal that lag
+/// behind the newest one.
+pub const KEPT_BIRTHS: usize = 4;
+
+/// Metrics that all remembered Sparkplug births name together, at some 100 bytes each: 10 MB.
+/// Aliases of further ones stay numbers.
+pub const MAXIMUM_BIRTH_METRICS: usize = 100_000;
+
+/// How far before the time of receipt a device's time may lie: ten years, for what was recorded
+/// long ago and is sent at last.
+pub const EVENT_TIME_PAST: Duration = Duration::from_secs(3_650 * 24 * 3600);
+
+/// How far after the time of receipt a device's time may lie: a day, for clocks in the wrong zone.
+pub const EVENT_TIME_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Numbers of one event that become measurements. Each is a row of some 60 bytes with as much of
+/// key, so that a MiB of digits could be ten thousandfold work.
+pub const MAXIMUM_MEASUREMENTS: usize = 1_000;
+
+/// Bytes of a metric's name: device and metric must fit into an entry of the key, 2,704 bytes.
+pub const MAXIMUM_METRIC_BYTES: usize = 256;
 
 /// Shares of the memory budget, in 1/64. They add up to less than the whole: the rest is for
 /// sessions and in-flight messages.

@@ -104,6 +104,8 @@ fn collect_streams(streams: &Streams) {
 fn collect_writer(writer: &Statistics, durable: Sequence) {
     gauge!("synap_mqtt_timescale_connected").set(if writer.connected() { 1.0 } else { 0.0 });
     counter!("synap_mqtt_timescale_rows_total").absolute(writer.rows());
+    counter!("synap_mqtt_timescale_measurements_total").absolute(writer.measurements());
+    counter!("synap_mqtt_timescale_repeats_total").absolute(writer.repeats());
     counter!("synap_mqtt_timescale_batches_total").absolute(writer.batches());
     gauge!("synap_mqtt_timescale_lag_records").set(writer.lag(durable) as f64);
     counter!("synap_mqtt_dead_letters_total").absolute(writer.dead_letters());

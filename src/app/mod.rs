@@ -5,12 +5,14 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod admissions;
+pub mod dead_letters;
 mod descriptors;
 mod devices;
 mod greeting;
 mod health;
 mod metrics;
 mod reload;
+mod routes;
 mod rules;
 mod sessions;
 
@@ -31,14 +33,13 @@ pub use reload::{Load, Reload};
 use crate::{
     certs::{CertificateFiles, DevelopmentCerts, server_config},
     config::{
-        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, RouteSettings, Settings,
-        TlsSettings,
+        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings, TlsSettings,
     },
     devices::Devices,
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
-    mapping::{Mapper, Route, RouteTable},
+    mapping::Mapper,
     mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
     stream::{History, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
@@ -68,6 +69,9 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let dispatcher = restore(&broker, Arc::clone(&store)).await?;
 
     let database = database(&settings)?;
+    if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
+        consumers.spawn(timescale::keep_rollups(database.clone(), stop.consumers.clone()));
+    }
     let writer = database.as_ref().map(|database| {
         let writer = timescale::Writer::new(database.clone(), journal.clone(), Arc::clone(&mapper));
         let statistics = writer.statistics();
@@ -143,6 +147,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
+        dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
         devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
@@ -295,17 +300,7 @@ async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {
-    let route = |route: &RouteSettings| Route {
-        topic: route.topic.as_str().to_owned(),
-        event_type: route.event_type.as_str().to_owned(),
-        subject: route.subject.as_ref().map(|subject| subject.as_str().to_owned()),
-        subject_type: route.subject_type.clone(),
-        timestamp: route.timestamp.as_ref().map(|pointer| pointer.as_str().to_owned()),
-        reliability: route.reliability,
-        stream: route.stream,
-    };
-    let routes: Vec<_> = settings.routes.iter().map(route).collect();
-    Ok(Arc::new(Mapper::new(RouteTable::compile(&routes)?, journal.id(), &settings.pod.user_id)))
+    Ok(Arc::new(Mapper::new(routes::compile(settings)?, journal.id(), &settings.pod.user_id)))
 }
 
 /// The database that the settings name.

@@ -39,6 +39,9 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     {
         problems.push((KeyPath::default().key("timescale").key("password_file"), problem));
     }
+    for (key, file) in settings.schemas() {
+        problems.extend(schema_problem(file).map(|problem| (key, problem)));
+    }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)
     {
@@ -79,6 +82,12 @@ fn unreadable(file: &Path) -> Option<String> {
         Err(error) => error.to_string(),
     };
     Some(format!("{}: {problem}; expected {PASSWORD}", file.display()))
+}
+
+/// Whether it is a schema shows when the routes are compiled.
+fn schema_problem(file: &Path) -> Option<String> {
+    let error = fs::read_to_string(file).err()?;
+    Some(format!("{}: {error}; expected a file with a JSON Schema", absolute(file).unwrap_or(file.into()).display()))
 }
 
 fn database_problem(file: &DatabaseFile) -> Option<String> {

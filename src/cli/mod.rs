@@ -1,6 +1,7 @@
 //! The command line: its arguments, and the commands that do their work without the bridge.
 
 mod certs;
+mod dead_letters;
 mod files;
 mod migrate;
 mod passwd;
@@ -51,6 +52,9 @@ pub enum Command {
     /// Make development certificates under the data directory
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Look at publications that were refused, or try them again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Add, change or delete an account of a password file
     Passwd(passwd::Passwd),
     /// Prepare the database as its owner: apply migrations, convert a plain table of events
@@ -66,6 +70,7 @@ impl Command {
         match self {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
+            Self::DeadLetters(letters) => letters.run(settings),
             Self::Passwd(passwd) => passwd.run(),
             Self::Migrate(migrate) => migrate.run(settings),
         }

@@ -34,7 +34,10 @@ pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOr
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use profile::ProfileSettings;
-pub use route::{EventType, JsonPointer, RouteError, RouteSettings, SubjectTemplate, TopicPattern};
+pub use route::{
+    Decode, Dedupe, DedupeProperty, EventType, JsonPointer, OnError, RouteError, RouteSettings, Store, SubjectTemplate,
+    TimeWindow, TopicPattern,
+};
 pub use source::KeyPath;
 pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TableName, TableNameError, TimescaleSettings};
 
@@ -138,6 +141,12 @@ impl Settings {
     #[must_use]
     pub fn acl_file(&self) -> Option<(KeyPath, &Path)> {
         Some((KeyPath::default().key("auth").key("acl_file"), self.auth.acl_file.as_deref()?))
+    }
+
+    /// The schemas of routes, each with the key that names it.
+    pub fn schemas(&self) -> impl Iterator<Item = (KeyPath, &Path)> {
+        let key = |index| KeyPath::default().key("route").index(index).key("schema");
+        self.routes.iter().enumerate().filter_map(move |(index, route)| Some((key(index), route.schema.as_deref()?)))
     }
 
     /// Files that the database's URL names, with its key.

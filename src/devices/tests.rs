@@ -131,15 +131,8 @@ async fn what_comes_late_is_not_the_last() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(&directory.path().join("journal"), JournalOptions::default()).unwrap();
     let store = Arc::new(StateStore::open(&directory.path().join("state"), Uuid::nil(), 1 << 20).unwrap());
-    let route = crate::mapping::Route {
-        topic: "d/{device}".into(),
-        event_type: "a.b.c".into(),
-        subject: None,
-        subject_type: "device".into(),
-        timestamp: Some("/at".into()),
-        reliability: crate::types::Reliability::BestEffort,
-        stream: true,
-    };
+    let route =
+        crate::mapping::Route { timestamp: Some("/at".into()), ..crate::mapping::Route::new("d/{device}", "a.b.c") };
     let mapper = Arc::new(Mapper::new(RouteTable::compile(&[route]).unwrap(), journal.id(), "owner"));
     let devices = Devices::open(journal.clone(), mapper, store).unwrap();
     let stop = CancellationToken::new();

@@ -31,8 +31,8 @@ use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
     types::{
-        Bucket, Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage, EventQuery, HealthSnapshot, Origin, Peer,
-        SeriesQuery, SessionInfo, SessionPage, SessionQuery,
+        Bucket, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage,
+        EventQuery, HealthSnapshot, Origin, Peer, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
     },
     websocket::WebSocket,
 };
@@ -47,6 +47,8 @@ pub struct Services {
     pub streams: Streams,
     /// Behind `/api/events`.
     pub events: Arc<dyn EventStore>,
+    /// Behind `/api/dead-letters`, where there is a database.
+    pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
     /// Behind `/mqtt`.
     pub mqtt: Arc<MqttDoor>,
     /// Origins of web pages that may speak MQTT besides its own.
@@ -71,6 +73,18 @@ pub trait EventStore: Send + Sync {
     fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>>;
     /// One metric over time: the buckets that have a value.
     fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>>;
+}
+
+/// Where dead letters are asked for.
+pub trait DeadLetterStore: Send + Sync {
+    /// One page of dead letters.
+    fn page(&self, query: DeadLetterQuery) -> BoxFuture<'_, Result<DeadLetterPage, QueryError>>;
+}
+
+impl DeadLetterStore for timescale::EventStore {
+    fn page(&self, query: DeadLetterQuery) -> BoxFuture<'_, Result<DeadLetterPage, QueryError>> {
+        Box::pin(async move { Ok(self.dead_letters(&query).await?) })
+    }
 }
 
 /// Why there are no events.

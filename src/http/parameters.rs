@@ -9,7 +9,7 @@ use super::problem::Problem;
 use crate::{
     limits,
     stream::{DeviceName, Filter, Start},
-    types::{DeviceQuery, EventQuery, SessionQuery, TopicFilter},
+    types::{DeadLetterQuery, DeviceQuery, EventQuery, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
@@ -180,6 +180,15 @@ fn accepted(headers: &HeaderMap) -> Format {
         _ => None,
     });
     known.next().unwrap_or(Format::Json)
+}
+
+/// What a client asks of dead letters.
+pub fn dead_letters(uri: &Uri) -> Result<DeadLetterQuery, Problem> {
+    let parameters = Parameters::of(uri);
+    Ok(DeadLetterQuery {
+        limit: parameters.limit(limits::DEAD_LETTERS_PAGE, limits::MAXIMUM_DEAD_LETTERS_PAGE)?,
+        cursor: parameters.one("cursor")?.map(str::to_owned),
+    })
 }
 
 /// What a client asks of sessions.

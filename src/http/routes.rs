@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, series};
 use crate::{
-    types::{DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
+    types::{DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
@@ -36,6 +36,7 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
         .route("/api/events/stream", get(stream))
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::one))
+        .route("/api/dead-letters", get(dead_letters))
         .route("/mqtt", get(mqtt))
         .route("/api/devices", get(devices))
         .route("/api/devices/{device}", get(device))
@@ -73,6 +74,16 @@ async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) ->
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
+}
+
+async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<DeadLetterPage>, Problem> {
+    let query = parameters::dead_letters(&uri)?;
+    let store = context.services.dead_letters.ok_or_else(|| {
+        let detail = "dead letters are kept in the database, and there is none: what a route refuses is an event whose \
+                      metadata has `rejected`";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    Ok(Json(store.page(query).await?))
 }
 
 async fn mqtt(State(context): State<Context>, request: Request) -> Result<Response, Problem> {

@@ -143,6 +143,7 @@ impl TestServer {
             streams,
             events: events(&journal),
             devices: Arc::new(TestDevices),
+            dead_letters: None,
             sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             health: Arc::new({

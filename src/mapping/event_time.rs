@@ -20,6 +20,11 @@ impl Pointer {
         Some(Self(tokens.map(|token| token.replace("~1", "/").replace("~0", "~").into()).collect()))
     }
 
+    /// The names and indices that lead there.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|token| &**token)
+    }
+
     /// The time at that place of a JSON text: RFC 3339 text, or a number since 1970. None when
     /// there is nothing, or nothing that is a time.
     pub fn time_in(&self, json: &str) -> Option<Micros> {

@@ -3,6 +3,9 @@
 //! `{"version":"v1","topic":…,"qos":0,"retain":false,"clientId":…,"sequence":…,
 //! "receivedAt":…,"reliability":…}`, then where there is one: `"device"`, the device's name;
 //! `"subject"`, the name of a subject that neither topic nor device give; `"contentType"`;
+//! `"decoder"`, the binary format that `data` was made from; `"decodeError"`, why it could not be;
+//! `"deviceTime"`, the device's own time where that is too far from the time of receipt;
+//! `"rejected"`, why the route refuses the payload, which the table then does not have;
 //! `"userProperties":[["name","value"],…]`, pairs because MQTT 5.0 section 3.3.2.3.7 keeps
 //! their order and lets names repeat.
 
@@ -17,9 +20,26 @@ pub const fn reliability(publication: &Publication<'_>) -> Reliability {
     }
 }
 
+/// What mapping has found out beside the publication itself.
+#[derive(Clone, Copy, Default)]
+pub struct Details<'a> {
+    /// The device's name.
+    pub device: Option<&'a str>,
+    /// The name of a subject that neither topic nor device give.
+    pub subject: Option<&'a str>,
+    /// The binary format that `data` was made from.
+    pub decoder: Option<&'a str>,
+    /// Why the payload is not what its format asks for.
+    pub decode_error: Option<&'a str>,
+    /// The device's own time, where it is not believed.
+    pub device_time: Option<&'a str>,
+    /// Why the route refuses the payload.
+    pub rejected: Option<&'a str>,
+}
+
 /// Writes the metadata. Topic, client id and properties hold no U+0000 by the standard, so
 /// `jsonb` takes them all.
-pub fn metadata(publication: &Publication<'_>, device: Option<&str>, subject: Option<&str>) -> String {
+pub fn metadata(publication: &Publication<'_>, details: Details<'_>) -> String {
     let properties = &publication.properties;
     let text_bytes = publication.topic.len() + publication.client_id.len() + properties.as_bytes().len();
     let mut out = Vec::with_capacity(text_bytes + 224);
@@ -38,7 +58,15 @@ pub fn metadata(publication: &Publication<'_>, device: Option<&str>, subject: Op
     out.extend_from_slice(reliability(publication).as_str().as_bytes());
     out.push(b'"');
     let content_type = if properties.is_empty() { None } else { properties.content_type() };
-    for (name, value) in [("device", device), ("subject", subject), ("contentType", content_type)] {
+    for (name, value) in [
+        ("device", details.device),
+        ("subject", details.subject),
+        ("contentType", content_type),
+        ("decoder", details.decoder),
+        ("decodeError", details.decode_error),
+        ("deviceTime", details.device_time),
+        ("rejected", details.rejected),
+    ] {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());
@@ -83,7 +111,7 @@ mod tests {
             client_id: "c",
             properties: PublishProperties::new(&wire),
         };
-        let text = metadata(&publication, Some("d"), None);
+        let text = metadata(&publication, Details { device: Some("d"), ..Details::default() });
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap(),
             json!({
@@ -93,7 +121,8 @@ mod tests {
             })
         );
         let bare = Publication { properties: PublishProperties::default(), ..publication };
-        let value: serde_json::Value = serde_json::from_str(&metadata(&bare, None, Some("s"))).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_str(&metadata(&bare, Details { subject: Some("s"), ..Details::default() })).unwrap();
         assert_eq!((value.get("userProperties"), &value["subject"]), (None, &json!("s")));
     }
 }

@@ -5,41 +5,63 @@
 //! is total and a pure function of the record, the routes and the journal's identity, so the
 //! table, the stream and every retry see the same event.
 //!
-//! `table` has the routes, `pattern` their language, `payload` and `metadata` the two JSON
-//! objects, `jsonb` what the table can hold, `event_time` and `event_id` what they say.
+//! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
+//! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
+//! `event_id` what they say.
 
+mod births;
+mod decode;
+mod dedupe;
 mod event_id;
 mod event_time;
 mod jsonb;
+mod measure;
 mod metadata;
 mod pattern;
 mod payload;
+mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time_window;
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-pub use self::table::{Route, RouteError, RouteProblem, RouteTable};
 use self::{
+    births::Births,
     event_id::JournalBits,
-    table::{DEVICE, Subject, TOPIC},
+    metadata::Details,
+    table::{DEVICE, Rule, Subject, TOPIC},
 };
-use crate::types::{EventMapper, Publication, Sequence, Source, SynapEvent, subject_id};
+pub use self::{
+    decode::Decoder,
+    dedupe::{Dedupe, DedupeBy},
+    table::{Route, RouteError, RouteProblem, RouteTable},
+    time_window::TimeWindow,
+};
+use crate::types::{EventMapper, Kept, Measurements, Publication, Sequence, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
 pub struct Mapper {
-    routes: RouteTable,
+    routes: Arc<RouteTable>,
     journal: JournalBits,
     user_id: Box<str>,
+    births: Births,
 }
 
 impl Mapper {
     /// A mapper for the records of one journal. `user_id` is the pod's owner.
     #[must_use]
-    pub fn new(routes: RouteTable, journal: Uuid, user_id: &str) -> Self {
-        Self { routes, journal: JournalBits::new(journal), user_id: user_id.into() }
+    pub fn new(routes: impl Into<Arc<RouteTable>>, journal: Uuid, user_id: &str) -> Self {
+        Self {
+            routes: routes.into(),
+            journal: JournalBits::new(journal),
+            user_id: user_id.into(),
+            births: Births::default(),
+        }
     }
 }
 
@@ -51,8 +73,29 @@ impl EventMapper for Mapper {
             _ => None,
         };
         let unnamed_elsewhere = device.is_none() && &*rule.subject_type != TOPIC;
-        let data = payload::data(publication.payload);
-        let own_time = rule.timestamp.as_ref().zip(data.json).and_then(|(pointer, json)| pointer.time_in(json));
+        let decoder = decoder_of(rule, publication);
+        let birth = match decoder {
+            Decoder::SparkplugB => self.births.of(publication),
+            _ => Arc::default(),
+        };
+        let data = payload::data(publication.payload, decoder, &birth);
+        let device_time = rule.timestamp.as_ref().zip(data.json()).and_then(|(pointer, json)| pointer.time_in(json));
+        let believed = device_time.filter(|own| rule.time_window.holds(publication.received, *own));
+        let disbelieved = device_time.filter(|_| believed.is_none()).map(|own| own.to_string());
+        let kept = if data.json().is_some() { rule.kept } else { Kept::Event };
+        let decode_error = data.error.map(|error| error.to_string());
+        let refused = decode_error.clone().filter(|_| rule.strict);
+        let rejected = refused.or_else(|| rule.schema.as_ref()?.fault(data.json()));
+        let named = rule.names.as_ref().filter(|_| rejected.is_none());
+        let message_key = named.and_then(|names| names.key(publication, data.json()));
+        let details = Details {
+            device,
+            subject: unnamed_elsewhere.then(|| subject.name()),
+            decoder: decoder.binary_name().filter(|_| data.error.is_none() && !publication.payload.is_empty()),
+            decode_error: decode_error.as_deref(),
+            device_time: disbelieved.as_deref(),
+            rejected: rejected.as_deref(),
+        };
         SynapEvent {
             sequence: publication.sequence,
             id: self.journal.event_id(publication.sequence, publication.received),
@@ -62,13 +105,31 @@ impl EventMapper for Mapper {
             device,
             topic: publication.topic,
             data: data.object,
-            metadata: metadata::metadata(publication, device, unnamed_elsewhere.then(|| subject.name())).into(),
+            metadata: metadata::metadata(publication, details).into(),
             user_id: &self.user_id,
             source: Source::Api,
-            timestamp: own_time.unwrap_or(publication.received),
+            timestamp: believed.unwrap_or(publication.received),
             reliability: metadata::reliability(publication),
             streamed: rule.stream,
+            kept,
+            rejected,
+            message_key,
         }
+    }
+
+    fn measure(&self, publication: &Publication<'_>, event: &SynapEvent<'_>, out: &mut Measurements) {
+        let (rule, subject) = self.routes.resolve(publication.topic);
+        out.begin(subject.name());
+        if event.kept == Kept::Event {
+            return;
+        }
+        if decoder_of(rule, publication) == Decoder::SparkplugB {
+            let (received, window) = (publication.received, rule.time_window);
+            rule.metrics.find_metrics(&event.data, received, window, event.timestamp, out);
+        } else {
+            rule.metrics.find(&event.data, event.timestamp, out);
+        }
+        out.keep_last();
     }
 
     fn guarantees(&self, topic: &str) -> bool {
@@ -83,6 +144,13 @@ impl EventMapper for Mapper {
     fn sequence(&self, id: Uuid) -> Sequence {
         event_id::sequence(id)
     }
+}
+
+/// The format of a publication's payload.
+fn decoder_of(rule: &Rule, publication: &Publication<'_>) -> Decoder {
+    let properties = &publication.properties;
+    let content_type = if properties.is_empty() { None } else { properties.content_type() };
+    rule.decoder.or_told_by(content_type, publication.topic)
 }
 
 /// Text that was written as bytes.

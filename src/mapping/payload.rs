@@ -4,35 +4,110 @@
 //! | --- | --- |
 //! | a JSON object | itself, byte for byte |
 //! | other JSON | `{"value": …}` |
+//! | a format that [`decode`](super::decode) reads | as the JSON that it becomes |
 //! | other UTF-8 text, also none at all | `{"text": "…"}` |
 //! | anything else, also text with U+0000 | `{"base64": "…", "size": bytes}` |
 //!
-//! JSON that the table cannot hold counts as text; see [`jsonb`](super::jsonb).
+//! JSON that the table cannot hold counts as text; see [`jsonb`](super::jsonb). So does, or as
+//! bytes, what cannot be decoded; but for an empty payload, which deletes a retained message in any
+//! format, that is no fault.
 
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::jsonb::{self, Kind};
+use super::{
+    decode::{self, Birth, DecodeError, Decoder},
+    jsonb::{self, Kind},
+};
 use crate::types::write_json_string;
+
+/// What stands before a value that is no object.
+const VALUE: &str = "{\"value\":";
 
 /// A payload that was looked at.
 pub struct Data<'a> {
     /// The event's `data`.
     pub object: Cow<'a, str>,
-    /// The payload, where it is JSON.
-    pub json: Option<&'a str>,
+    /// Why the payload is not what it should be.
+    pub error: Option<DecodeError>,
+    form: Form,
+}
+
+/// How `data` holds the payload.
+enum Form {
+    Object,
+    Value,
+    Opaque,
+}
+
+impl Data<'_> {
+    /// The payload, where it is JSON or has become so.
+    pub fn json(&self) -> Option<&str> {
+        match self.form {
+            Form::Object => Some(&self.object),
+            Form::Value => self.object.strip_prefix(VALUE)?.strip_suffix('}'),
+            Form::Opaque => None,
+        }
+    }
 }
 
 /// Turns a payload into `data`.
-pub fn data(payload: &[u8]) -> Data<'_> {
-    let Ok(text) = std::str::from_utf8(payload) else { return Data { object: binary(payload), json: None } };
-    match jsonb::kind(text) {
-        Some(Kind::Object) => Data { object: text.into(), json: Some(text) },
-        Some(Kind::Other) => Data { object: format!("{{\"value\":{text}}}").into(), json: Some(text) },
-        None if text.contains('\0') => Data { object: binary(payload), json: None },
-        None => Data { object: wrapped_text(text), json: None },
+pub fn data<'a>(payload: &'a [u8], decoder: Decoder, birth: &Birth) -> Data<'a> {
+    if payload.is_empty() {
+        return undecoded(payload);
     }
+    match decoder {
+        Decoder::Raw => opaque(binary(payload)),
+        Decoder::Text => text(payload),
+        Decoder::Auto => undecoded(payload),
+        Decoder::Json => match undecoded(payload) {
+            Data { form: Form::Opaque, object, .. } => {
+                Data { object, error: Some(DecodeError::Json), form: Form::Opaque }
+            }
+            data => data,
+        },
+        Decoder::Cbor | Decoder::MsgPack | Decoder::SparkplugB => match decode::to_json(decoder, payload, birth) {
+            Some(Ok(json)) if json.starts_with('{') => Data { object: json.into(), error: None, form: Form::Object },
+            Some(Ok(json)) => value(&json),
+            Some(Err(error)) => Data { error: Some(error), ..undecoded(payload) },
+            None => undecoded(payload),
+        },
+    }
+}
+
+/// By its look alone.
+fn undecoded(payload: &[u8]) -> Data<'_> {
+    let Ok(text) = std::str::from_utf8(payload) else { return opaque(binary(payload)) };
+    match jsonb::kind(text) {
+        Some(Kind::Object) => Data { object: text.into(), error: None, form: Form::Object },
+        Some(Kind::Other) => value(text),
+        None if text.contains('\0') => opaque(binary(payload)),
+        None => opaque(wrapped_text(text)),
+    }
+}
+
+/// A number, which may have white space around it, or text.
+fn text(payload: &[u8]) -> Data<'_> {
+    let Ok(text) = std::str::from_utf8(payload) else {
+        return Data { error: Some(DecodeError::Utf8), ..opaque(binary(payload)) };
+    };
+    let trimmed = text.trim();
+    match trimmed {
+        number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && jsonb::kind(number).is_some() => {
+            value(number)
+        }
+        _ if text.contains('\0') => Data { error: Some(DecodeError::Nul), ..opaque(binary(payload)) },
+        _ => opaque(wrapped_text(text)),
+    }
+}
+
+fn value(json: &str) -> Data<'static> {
+    Data { object: format!("{VALUE}{json}}}").into(), error: None, form: Form::Value }
+}
+
+fn opaque(object: Cow<'static, str>) -> Data<'static> {
+    Data { object, error: None, form: Form::Opaque }
 }
 
 fn wrapped_text(text: &str) -> Cow<'static, str> {
@@ -59,6 +134,10 @@ mod tests {
 
     use super::*;
 
+    fn data(payload: &[u8]) -> Data<'_> {
+        super::data(payload, Decoder::Auto, &Birth::default())
+    }
+
     #[test]
     fn each_sort_of_payload_has_its_form() {
         for (payload, expected) in [
@@ -72,6 +151,30 @@ mod tests {
             (b"\xff\x00", "{\"base64\":\"/wA=\",\"size\":2}"),
         ] {
             assert_eq!(data(payload).object, expected, "{payload:?}");
+        }
+    }
+
+    fn decoded(payload: &[u8], decoder: Decoder) -> (String, Option<DecodeError>) {
+        let data = super::data(payload, decoder, &Birth::default());
+        (data.object.into_owned(), data.error)
+    }
+
+    #[test]
+    fn a_payload_that_is_not_in_its_format_is_kept_as_it_is() {
+        let malformed = DecodeError::Malformed { format: "CBOR", at: 0 };
+        for (payload, decoder, object, error) in [
+            (&b"\xa1\x61t\x18\x2a"[..], Decoder::Cbor, "{\"t\":42}", None),
+            (b"\x18\x2a", Decoder::Cbor, "{\"value\":42}", None),
+            (b"\xff", Decoder::Cbor, "{\"base64\":\"/w==\",\"size\":1}", Some(malformed)),
+            (b"", Decoder::Cbor, "{\"text\":\"\"}", None),
+            (b"on", Decoder::Json, "{\"text\":\"on\"}", Some(DecodeError::Json)),
+            (b"[1]", Decoder::Json, "{\"value\":[1]}", None),
+            (b" 21.5\n", Decoder::Text, "{\"value\":21.5}", None),
+            (b"{}", Decoder::Text, "{\"text\":\"{}\"}", None),
+            (b"\xff", Decoder::Text, "{\"base64\":\"/w==\",\"size\":1}", Some(DecodeError::Utf8)),
+            (b"{}", Decoder::Raw, "{\"base64\":\"e30=\",\"size\":2}", None),
+        ] {
+            assert_eq!(decoded(payload, decoder), (object.to_owned(), error), "{payload:?} as {decoder:?}");
         }
     }
 

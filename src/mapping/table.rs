@@ -2,10 +2,15 @@
 //! of an event.
 
 use super::{
+    decode::Decoder,
+    dedupe::{Dedupe, Names},
     event_time::Pointer,
+    measure::Selection,
     pattern::{Parts, Pattern, Template, join},
+    schema::Schema,
+    time_window::TimeWindow,
 };
-use crate::types::{Reliability, TopicError};
+use crate::types::{Kept, Reliability, TopicError};
 
 /// Subject type of devices. A subject of this type has its name in the event's `device`.
 pub const DEVICE: &str = "device";
@@ -30,10 +35,51 @@ pub struct Route {
     pub subject_type: String,
     /// JSON pointer to the event's own time, for instance `/time`.
     pub timestamp: Option<String>,
+    /// How far that time may be from the time of receipt.
+    pub time_window: TimeWindow,
+    /// The format of payloads.
+    pub decoder: Decoder,
+    /// Whether a payload that is not in its format is a dead letter; else it is kept as it is.
+    pub strict: bool,
+    /// What tells that a message was sent again.
+    pub dedupe: Option<Dedupe>,
+    /// The text of a JSON Schema that payloads must satisfy; what does not is a dead letter.
+    pub schema: Option<String>,
+    /// What the database keeps.
+    pub kept: Kept,
+    /// JSON pointers to the numbers that are measurements, `*` for any one level; all, where there
+    /// is none.
+    pub metrics: Vec<String>,
+    /// Whether true and false are measurements, as 1 and 0.
+    pub measure_booleans: bool,
     /// What QoS 0 publications are raised to.
     pub reliability: Reliability,
     /// Whether its events are shown to browsers.
     pub stream: bool,
+}
+
+impl Route {
+    /// A route for devices that asks for nothing else.
+    #[must_use]
+    pub fn new(topic: &str, event_type: &str) -> Self {
+        Self {
+            topic: topic.into(),
+            event_type: event_type.into(),
+            subject: None,
+            subject_type: DEVICE.into(),
+            timestamp: None,
+            time_window: TimeWindow::default(),
+            decoder: Decoder::Auto,
+            strict: false,
+            schema: None,
+            dedupe: None,
+            kept: Kept::Event,
+            metrics: Vec::new(),
+            measure_booleans: false,
+            reliability: Reliability::BestEffort,
+            stream: true,
+        }
+    }
 }
 
 /// A route that cannot be compiled.
@@ -79,6 +125,15 @@ pub enum RouteProblem {
     /// RFC 6901
     #[error("timestamp: expected a JSON pointer such as /time")]
     Timestamp,
+    /// RFC 6901
+    #[error("dedupe: expected a JSON pointer such as /messageId")]
+    Dedupe,
+    /// Not a JSON Schema, or one that refers to others.
+    #[error("schema: {0}")]
+    Schema(String),
+    /// RFC 6901, with wildcards
+    #[error("metrics: expected JSON pointers such as /temperature or /sensors/*/value, not {0:?}")]
+    Metric(String),
 }
 
 /// One compiled route.
@@ -89,6 +144,13 @@ pub struct Rule {
     pub event_type: Box<str>,
     pub subject_type: Box<str>,
     pub timestamp: Option<Pointer>,
+    pub time_window: TimeWindow,
+    pub decoder: Decoder,
+    pub strict: bool,
+    pub schema: Option<Schema>,
+    pub names: Option<Names>,
+    pub kept: Kept,
+    pub metrics: Selection,
     pub reliability: Reliability,
     pub stream: bool,
 }
@@ -127,6 +189,7 @@ impl Rule {
         if route.subject_type.is_empty() || route.subject_type.contains('\0') {
             return Err(RouteProblem::SubjectType);
         }
+        let names = |dedupe: &Dedupe| Names::compile(dedupe).ok_or(RouteProblem::Dedupe);
         let pointer = |text: &String| Pointer::parse(text).ok_or(RouteProblem::Timestamp);
         Ok(Self {
             pattern,
@@ -134,6 +197,13 @@ impl Rule {
             event_type: route.event_type.as_str().into(),
             subject_type: route.subject_type.as_str().into(),
             timestamp: route.timestamp.as_ref().map(pointer).transpose()?,
+            time_window: route.time_window,
+            decoder: route.decoder,
+            strict: route.strict,
+            names: route.dedupe.as_ref().map(names).transpose()?,
+            schema: route.schema.as_deref().map(Schema::parse).transpose().map_err(RouteProblem::Schema)?,
+            kept: route.kept,
+            metrics: Selection::parse(&route.metrics, route.measure_booleans).map_err(RouteProblem::Metric)?,
             reliability: route.reliability,
             stream: route.stream,
         })
@@ -190,19 +260,10 @@ impl RouteTable {
 }
 
 /// What a default install understands: a device's telemetry, and a device's other messages.
-fn built_in() -> [Route; 2] {
-    let route = |topic: &str, event_type: &str| Route {
-        topic: topic.into(),
-        event_type: event_type.into(),
-        subject: None,
-        subject_type: DEVICE.into(),
-        timestamp: None,
-        reliability: Reliability::BestEffort,
-        stream: true,
-    };
-    [
-        route("devices/{device}/telemetry", "devices.telemetry.received"),
-        route("devices/{device}/#", "devices.message.received"),
+pub fn built_in() -> Vec<Route> {
+    vec![
+        Route::new("devices/{device}/telemetry", "devices.telemetry.received"),
+        Route::new("devices/{device}/#", "devices.message.received"),
     ]
 }
 
@@ -214,6 +275,13 @@ fn last_rule() -> Rule {
         event_type: "mqtt.message.received".into(),
         subject_type: TOPIC.into(),
         timestamp: None,
+        time_window: TimeWindow::default(),
+        decoder: Decoder::Auto,
+        strict: false,
+        schema: None,
+        names: None,
+        kept: Kept::Event,
+        metrics: Selection::default(),
         reliability: Reliability::BestEffort,
         stream: true,
     }

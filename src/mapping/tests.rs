@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{Micros, PublishProperties, Qos, Reliability, Sequence};
+use crate::types::{Kept, Micros, PublishProperties, Qos, Reliability, Sequence};
 
 fn publication<'a>(topic: &'a str, payload: &'a [u8], qos: Qos) -> Publication<'a> {
     Publication {
@@ -45,6 +45,14 @@ fn a_route_names_subject_and_time() {
         subject: Some("{site}:{room}".into()),
         subject_type: "room".into(),
         timestamp: Some("/at".into()),
+        time_window: TimeWindow::default(),
+        decoder: Decoder::Auto,
+        strict: false,
+        schema: None,
+        dedupe: None,
+        kept: Kept::Event,
+        metrics: Vec::new(),
+        measure_booleans: false,
         reliability: Reliability::Guaranteed,
         stream: false,
     }];
@@ -58,6 +66,65 @@ fn a_route_names_subject_and_time() {
     assert_eq!(without_time.timestamp.get(), 1_769_860_800_000_001);
     assert_eq!(without_time.reliability, Reliability::BestEffort);
     assert!(mapper.guarantees("hq/rooms/4") && !mapper.guarantees("hq/rooms"));
+}
+
+#[test]
+fn a_clock_that_cannot_be_right_is_told_and_not_believed() {
+    let mut route = table::built_in().swap_remove(0);
+    route.timestamp = Some("/at".into());
+    let mapper = mapper(&[route]);
+    for (at, believed) in [
+        ("2026-02-01T11:00:00Z", true),
+        ("2026-02-01T13:00:00Z", false),
+        ("1970-01-01T00:00:05Z", false),
+        ("2016-02-10T00:00:00Z", true),
+    ] {
+        let payload = format!("{{\"at\":\"{at}\"}}");
+        let event = mapper.map(&publication("devices/d/telemetry", payload.as_bytes(), Qos::AtLeastOnce));
+        let metadata: serde_json::Value = serde_json::from_str(&event.metadata).unwrap();
+        let own: Micros = at.parse().unwrap();
+        let (time, told) =
+            if believed { (own, None) } else { (Micros::saturating(1_769_860_800_000_001), Some(own.to_string())) };
+        assert_eq!((event.timestamp, metadata["deviceTime"].as_str()), (time, told.as_deref()), "{at}");
+    }
+}
+
+#[test]
+fn an_event_is_measured_as_its_route_says() {
+    let mut route = table::built_in().swap_remove(0);
+    (route.kept, route.measure_booleans) = (Kept::Measurements, true);
+    let mapper = mapper(&[route]);
+    let measured = |topic: &str, payload: &[u8]| {
+        let publication = publication(topic, payload, Qos::AtLeastOnce);
+        let event = mapper.map(&publication);
+        let mut out = Measurements::default();
+        mapper.measure(&publication, &event, &mut out);
+        let all: Vec<_> = out.iter().map(|one| (one.metric.to_owned(), one.value)).collect();
+        (event.kept, out.subject().to_owned(), all)
+    };
+    let all = vec![("on".to_owned(), 1.0), ("t".to_owned(), 2.0)];
+    let found = measured("devices/pump-7/telemetry", b"{\"t\":1,\"t\":2,\"on\":true}");
+    assert_eq!(found, (Kept::Measurements, "pump-7".to_owned(), all));
+    // What is no number stays an event, and so does what only looks like one.
+    for payload in [&b"on"[..], b"\xff"] {
+        assert_eq!(measured("devices/pump-7/telemetry", payload).0, Kept::Event);
+    }
+    assert_eq!(measured("devices/pump-7/state", b"1").0, Kept::Event);
+}
+
+#[test]
+fn what_its_route_refuses_is_a_dead_letter() {
+    let mut route = table::built_in().swap_remove(0);
+    (route.decoder, route.strict) = (Decoder::Json, true);
+    route.schema = Some("{\"type\":\"object\"}".into());
+    let mapper = mapper(&[route]);
+    for (payload, part) in [(&b"{}"[..], None), (b"on", Some("not JSON")), (b"[]", Some("type"))] {
+        let event = mapper.map(&publication("devices/d/telemetry", payload, Qos::AtLeastOnce));
+        let metadata: serde_json::Value = serde_json::from_str(&event.metadata).unwrap();
+        assert_eq!(metadata["rejected"].as_str(), event.rejected.as_deref());
+        assert_eq!(event.rejected.is_some(), part.is_some());
+        assert!(part.is_none_or(|part| event.rejected.unwrap().contains(part)), "{payload:?}");
+    }
 }
 
 proptest! {

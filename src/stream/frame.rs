@@ -85,7 +85,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::types::{Epoch, Micros, Reliability, Sequence, Source, SynapEvent};
+    use crate::types::{Epoch, Kept, Micros, Reliability, Sequence, Source, SynapEvent};
 
     fn id(sequence: u64) -> LastEventId {
         LastEventId { epoch: Epoch(0x1f3a_9c02), sequence: Sequence(sequence) }
@@ -108,6 +108,9 @@ mod tests {
             timestamp: Micros::default(),
             reliability: Reliability::Guaranteed,
             streamed: true,
+            kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         };
         let mut out = Vec::new();
         event(&Shown::Mapped(made), id(7), &mut out);

@@ -106,6 +106,13 @@ pub const METRICS: &[Metric] = &[
     metric(Gauge, "synap_mqtt_journal_bytes", Bytes, "Size of all segments"),
     metric(Histogram, "synap_mqtt_journal_fsync_seconds", Seconds, "Time of an fsync of the journal"),
     metric(Counter, "synap_mqtt_timescale_rows_total", Count, "Rows committed to TimescaleDB"),
+    metric(
+        Counter,
+        "synap_mqtt_timescale_repeats_total",
+        Count,
+        "Messages left out because their device had sent them before",
+    ),
+    metric(Counter, "synap_mqtt_timescale_measurements_total", Count, "Rows of measurements committed to TimescaleDB"),
     metric(Gauge, "synap_mqtt_timescale_lag_records", Count, "Durable records that are no rows yet"),
     metric(
         Gauge,

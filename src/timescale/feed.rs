@@ -9,17 +9,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::Layout, rows::RowBatch, statistics::Statistics};
+use super::{encode::Encoder, layout::Layout, rows::RowBatch, statistics::Statistics};
 use crate::{
     journal::{ReadError, Reader, Record, Slice, Step},
     limits,
-    types::EventMapper,
 };
 
 /// A journal's rows, from a position on.
 pub struct Feed {
     pub reader: Reader,
-    pub mapper: Arc<dyn EventMapper>,
+    pub encoder: Encoder,
     pub statistics: Arc<Statistics>,
     /// The table's columns.
     pub layout: Layout,
@@ -122,10 +121,10 @@ impl Feed {
         Ok(())
     }
 
-    fn push(&self, batch: &mut RowBatch, slice: &Slice) {
+    fn push(&mut self, batch: &mut RowBatch, slice: &Slice) {
         for record in slice.records() {
             if let Record::Publication { publication, .. } = record {
-                batch.push(&self.mapper.map(&publication));
+                self.encoder.push(batch, &publication);
             }
         }
         batch.reach(slice.last());

@@ -98,7 +98,8 @@ impl EventStore {
         row.as_ref().map(event_json).transpose()
     }
 
-    async fn session(&self) -> Result<(PoolConnection<Postgres>, Arc<EventsTable>), QueryError> {
+    /// A session, and the table to ask.
+    pub(super) async fn session(&self) -> Result<(PoolConnection<Postgres>, Arc<EventsTable>), QueryError> {
         self.readers.session().await.map_err(QueryError::Session)
     }
 }
@@ -126,11 +127,13 @@ async fn page(
 }
 
 fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
-    let parse = || {
-        let (micros, id) = text.split_once('_')?;
-        Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
-    };
-    parse().ok_or(QueryError::Cursor)
+    parse_position(text).ok_or(QueryError::Cursor)
+}
+
+/// A time in microseconds and a UUID.
+pub(super) fn parse_position(text: &str) -> Option<(Micros, Uuid)> {
+    let (micros, id) = text.split_once('_')?;
+    Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
 }
 
 fn select_from(table: &EventsTable) -> QueryBuilder<Postgres> {

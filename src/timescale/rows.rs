@@ -2,9 +2,14 @@
 
 use uuid::Uuid;
 
-use super::layout::{Form, Layout, SubjectId};
-use crate::types::{Sequence, SynapEvent, write_json_string};
+use super::{
+    layout::{Form, Layout, SubjectId},
+    table::Table,
+};
+use crate::types::{Measurements, MessageKey, Micros, Publication, Sequence, SynapEvent, write_json_string};
 
+const MEASUREMENT_COLUMNS: i16 = 5;
+const DEAD_LETTER_COLUMNS: i16 = 12;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const JSONB_VERSION: u8 = 1;
@@ -12,8 +17,7 @@ const JSONB_VERSION: u8 = 1;
 /// What the older table's `version` is for SynapEvent v1.
 const EVENT_VERSION: i32 = 1;
 
-/// Where a row has its id: behind the number of columns and the length of the first.
-const ID_OFFSET: usize = 2 + 4;
+const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 /// 2000-01-01T00:00:00Z, where PostgreSQL counts from, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -24,10 +28,24 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 #[derive(Debug, Default)]
 pub struct RowBatch {
     layout: Layout,
-    bytes: Vec<u8>,
-    rows: Vec<(Sequence, usize)>,
+    /// The rows of each table.
+    bytes: [Vec<u8>; Table::COUNT],
+    rows: Vec<Row>,
+    /// Minutes that measurements lie in, each with the place of its publication among the rows.
+    minutes: Vec<(usize, i64)>,
+    /// Events that may be repeats, by their place among the rows.
+    keyed: Vec<(usize, MessageKey)>,
     after: Sequence,
     through: Sequence,
+}
+
+/// What became of one publication.
+#[derive(Debug)]
+struct Row {
+    sequence: Sequence,
+    id: Uuid,
+    /// Where its rows begin in each table's.
+    starts: [usize; Table::COUNT],
 }
 
 impl RowBatch {
@@ -38,20 +56,28 @@ impl RowBatch {
 
     /// Empties it; its records will be those after `after`.
     pub fn begin(&mut self, after: Sequence) {
-        self.bytes.clear();
+        self.bytes.iter_mut().for_each(Vec::clear);
         self.rows.clear();
+        self.minutes.clear();
+        self.keyed.clear();
         (self.after, self.through) = (after, after);
     }
 
-    /// Adds an event's row.
+    /// Begins with the next event; what follows is of it.
+    pub fn next(&mut self, event: &SynapEvent<'_>) {
+        self.keyed.extend(event.message_key.map(|key| (self.rows.len(), key)));
+        let starts = self.bytes.each_ref().map(Vec::len);
+        self.rows.push(Row { sequence: event.sequence, id: event.id, starts });
+    }
+
+    /// Adds the event's row.
     pub fn push(&mut self, event: &SynapEvent<'_>) {
-        self.rows.push((event.sequence, self.bytes.len()));
-        let (out, layout) = (&mut self.bytes, &self.layout);
+        let ([out, ..], layout) = (&mut self.bytes, &self.layout);
         let mut buffer = Uuid::encode_buffer();
         let (subject_type, is_named) = layout.subject_type(event.subject_type);
         out.extend_from_slice(&(layout.form.columns().len() as i16).to_be_bytes());
         field(out, &[event.id.as_bytes()]);
-        field(out, &[&(event.timestamp.get() - POSTGRES_EPOCH).to_be_bytes()]);
+        field(out, &[&time(event.timestamp)]);
         field(out, &[event.event_type.as_bytes()]);
         match layout.subject_id {
             SubjectId::Text => field(out, &[event.subject_id.hyphenated().encode_lower(&mut buffer).as_bytes()]),
@@ -71,6 +97,50 @@ impl RowBatch {
         }
     }
 
+    /// Adds rows of the event's numbers.
+    pub fn push_measurements(&mut self, event: &SynapEvent<'_>, measurements: &Measurements) {
+        let [_, out, _] = &mut self.bytes;
+        let (row, known) = (self.rows.len().saturating_sub(1), self.minutes.len());
+        for measurement in measurements.iter() {
+            out.extend_from_slice(&MEASUREMENT_COLUMNS.to_be_bytes());
+            field(out, &[&time(measurement.time)]);
+            field(out, &[measurements.subject().as_bytes()]);
+            field(out, &[measurement.metric.as_bytes()]);
+            field(out, &[&measurement.value.to_be_bytes()]);
+            field(out, &[event.id.as_bytes()]);
+            let minute = measurement.time.get().div_euclid(MICROS_PER_MINUTE);
+            if !self.minutes.iter().skip(known).any(|(_, known)| *known == minute) {
+                self.minutes.push((row, minute));
+            }
+        }
+    }
+
+    /// Adds the row of a dead letter.
+    pub fn push_dead_letter(
+        &mut self,
+        journal: Uuid,
+        publication: &Publication<'_>,
+        reason: &str,
+        event: &SynapEvent<'_>,
+    ) {
+        let [_, _, out] = &mut self.bytes;
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        out.extend_from_slice(&DEAD_LETTER_COLUMNS.to_be_bytes());
+        field(out, &[journal.as_bytes()]);
+        field(out, &[&publication.sequence.0.to_be_bytes()]);
+        field(out, &[&time(publication.received)]);
+        field(out, &[publication.topic.as_bytes()]);
+        field(out, &[publication.client_id.as_bytes()]);
+        field(out, &[publication.payload]);
+        field(out, &[reason.as_bytes()]);
+        field(out, &[&json]);
+        field(out, &[&i16::from(u8::from(publication.qos)).to_be_bytes()]);
+        field(out, &[&[u8::from(publication.retain)]]);
+        field(out, &[&[u8::from(publication.guaranteed)]]);
+        field(out, &[publication.properties.as_bytes()]);
+    }
+
     /// Says that every record up to `through` is in it.
     pub fn reach(&mut self, through: Sequence) {
         debug_assert!(through >= self.through);
@@ -87,45 +157,80 @@ impl RowBatch {
         self.through
     }
 
-    /// How many rows it holds.
+    /// How many publications it holds.
     pub const fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Bytes of all rows.
-    pub const fn bytes(&self) -> usize {
-        self.bytes.len()
+    pub fn bytes(&self) -> usize {
+        self.bytes.iter().map(Vec::len).sum()
     }
 
     /// All of it.
     pub const fn whole(&self) -> Part<'_> {
-        Part { batch: self, start: 0, end: self.rows.len() }
+        Part { batch: self, start: 0, end: self.rows.len(), without: &[] }
     }
 
-    /// Where a row begins; the end of the bytes for the row behind the last.
-    fn offset(&self, row: usize) -> usize {
-        self.rows.get(row).map_or(self.bytes.len(), |(_, offset)| *offset)
+    /// Where a publication's rows begin; the end of the bytes for the one behind the last.
+    fn offset(&self, table: Table, row: usize) -> usize {
+        let start = self.rows.get(row).and_then(|row| row.starts.get(table as usize));
+        start.copied().unwrap_or_else(|| self.of(table).len())
+    }
+
+    fn of(&self, table: Table) -> &[u8] {
+        self.bytes.get(table as usize).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Consecutive rows of a batch, and the positions of the journal that they lead from and to.
+/// Consecutive publications of a batch, and the positions of the journal that they lead from and to.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
     batch: &'a RowBatch,
     start: usize,
     end: usize,
+    /// Publications of the batch that are left out, rising.
+    without: &'a [usize],
 }
 
-impl Part<'_> {
-    /// How many rows it has.
+impl<'a> Part<'a> {
+    /// The same, less the rows of these publications.
+    pub const fn without(self, without: &'a [usize]) -> Self {
+        Self { without, ..self }
+    }
+
+    /// Events that may be repeats: their place in the batch, their id and key.
+    pub fn keyed(self) -> impl Iterator<Item = (usize, Uuid, MessageKey)> {
+        let is_here = move |(row, _): &&(usize, MessageKey)| (self.start..self.end).contains(row);
+        let event = move |(row, key): &(usize, MessageKey)| Some((*row, self.batch.rows.get(*row)?.id, *key));
+        self.batch.keyed.iter().filter(is_here).filter_map(event)
+    }
+
+    /// How many publications it has.
     pub const fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// How many of them have a row in the table of events.
+    pub fn events(&self) -> u64 {
+        let is_there = |row: &usize| self.without.binary_search(row).is_err();
+        let has_row = |row: &usize| self.batch.offset(Table::Events, *row) < self.batch.offset(Table::Events, row + 1);
+        (self.start..self.end).filter(is_there).filter(has_row).count() as u64
+    }
+
+    /// The minutes that its measurements lie in, counted from 1970, each once and rising.
+    pub fn minutes(&self) -> Vec<i64> {
+        let is_here = |(row, _): &&(usize, i64)| (self.start..self.end).contains(row);
+        let mut minutes: Vec<_> = self.batch.minutes.iter().filter(is_here).map(|(_, minute)| *minute).collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        minutes
     }
 
     /// The position before its first record.
     pub fn after(&self) -> Sequence {
         let before = self.start.checked_sub(1).and_then(|row| self.batch.rows.get(row));
-        before.map_or(self.batch.after, |(sequence, _)| *sequence)
+        before.map_or(self.batch.after, |row| row.sequence)
     }
 
     /// The position that is reached once it is stored.
@@ -136,24 +241,32 @@ impl Part<'_> {
         self.last().map_or(self.batch.after, |(sequence, _)| sequence)
     }
 
-    /// The last row's sequence and event id.
+    /// The last publication's sequence and event id.
     pub fn last(&self) -> Option<(Sequence, Uuid)> {
         let row = self.end.checked_sub(1).filter(|row| *row >= self.start)?;
-        let (sequence, offset) = *self.batch.rows.get(row)?;
-        let id = self.batch.bytes.get(offset + ID_OFFSET..)?.first_chunk()?;
-        Some((sequence, Uuid::from_bytes(*id)))
+        self.batch.rows.get(row).map(|row| (row.sequence, row.id))
     }
 
-    /// Its two halves, where it has more than one row.
+    /// Its two halves, where it has more than one publication.
     pub fn halves(self) -> Option<[Self; 2]> {
         let middle = self.start + self.len() / 2;
         (middle > self.start).then_some([Self { end: middle, ..self }, Self { start: middle, ..self }])
     }
 
-    /// What to send for its rows, in order.
-    pub fn copy_data(&self) -> [&[u8]; 3] {
-        let (start, end) = (self.batch.offset(self.start), self.batch.offset(self.end));
-        [HEADER, self.batch.bytes.get(start..end).unwrap_or_default(), &TRAILER]
+    /// What to send for its rows in a table, in order; none where there are none.
+    pub fn copy_data(&self, table: Table) -> Option<Vec<&'a [u8]>> {
+        let mut pieces: Vec<&[u8]> = vec![HEADER];
+        let mut start = self.start;
+        let left_out = self.without.iter().copied().filter(|row| (self.start..self.end).contains(row));
+        for end in left_out.chain([self.end]) {
+            let rows = self.batch.offset(table, start)..self.batch.offset(table, end);
+            pieces.extend(self.batch.of(table).get(rows).filter(|rows| !rows.is_empty()));
+            start = end + 1;
+        }
+        (pieces.len() > 1).then(|| {
+            pieces.push(&TRAILER);
+            pieces
+        })
     }
 }
 
@@ -164,6 +277,11 @@ fn with_subject_type(metadata: &str, subject_type: &str) -> Vec<u8> {
     out.push(b',');
     out.extend_from_slice(metadata.strip_prefix('{').unwrap_or(metadata).as_bytes());
     out
+}
+
+/// A time as PostgreSQL has it.
+const fn time(time: Micros) -> [u8; 8] {
+    (time.get() - POSTGRES_EPOCH).to_be_bytes()
 }
 
 /// A field of a row: its length, then its bytes. A field is shorter than 2 GiB because a
@@ -181,13 +299,13 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::types::{Micros, Reliability, Source};
+    use crate::types::{Kept, Micros, Reliability, Source};
 
     fn batch(sequences: &[u64]) -> RowBatch {
         let mut batch = RowBatch::default();
         batch.begin(Sequence(10));
         for &sequence in sequences {
-            batch.push(&SynapEvent {
+            let event = SynapEvent {
                 sequence: Sequence(sequence),
                 id: Uuid::from_u128(sequence.into()),
                 event_type: Cow::Borrowed("a.b.c"),
@@ -202,7 +320,18 @@ mod tests {
                 timestamp: Micros::default(),
                 reliability: Reliability::Guaranteed,
                 streamed: true,
-            });
+                kept: Kept::Both,
+                rejected: None,
+                message_key: None,
+            };
+            let mut measurements = Measurements::default();
+            measurements.begin("device");
+            measurements.push("m", 1.0, Micros::saturating(sequence.cast_signed() * MICROS_PER_MINUTE));
+            batch.next(&event);
+            if sequence != 15 {
+                batch.push(&event);
+            }
+            batch.push_measurements(&event, &measurements);
         }
         batch.reach(Sequence(40));
         batch
@@ -213,7 +342,7 @@ mod tests {
         let batch = batch(&[12, 15, 20, 21, 33]);
         let mut parts = vec![batch.whole()];
         let (mut position, mut rows) = (Sequence(10), Vec::new());
-        let mut bytes = Vec::new();
+        let mut bytes: [Vec<u8>; Table::COUNT] = Default::default();
         while let Some(part) = parts.pop() {
             if let Some([first, second]) = part.halves() {
                 parts.extend([second, first]);
@@ -224,10 +353,30 @@ mod tests {
             let (sequence, id) = part.last().unwrap();
             assert_eq!(id.as_u128(), u128::from(sequence.0));
             rows.push(sequence.0);
-            bytes.extend_from_slice(part.copy_data()[1]);
+            assert_eq!((part.events(), part.minutes()), (u64::from(sequence.0 != 15), vec![sequence.0.cast_signed()]));
+            for (table, bytes) in Table::ALL.into_iter().zip(&mut bytes) {
+                bytes.extend_from_slice(part.copy_data(table).map_or(&[], |pieces| pieces[1]));
+            }
         }
         assert_eq!((rows, position), (vec![12, 15, 20, 21, 33], Sequence(40)));
-        assert_eq!(bytes, batch.whole().copy_data()[1]);
+        for (table, bytes) in [Table::Events, Table::Measurements].into_iter().zip(&bytes) {
+            assert_eq!(bytes, batch.whole().copy_data(table).unwrap()[1]);
+        }
+        assert_eq!(batch.whole().minutes(), [12, 15, 20, 21, 33]);
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_in_no_piece() {
+        let batch = batch(&[12, 14, 20, 21, 33]);
+        let all = batch.whole().copy_data(Table::Measurements).unwrap()[1];
+        let row = |row: usize| &all[row * all.len() / 5..(row + 1) * all.len() / 5];
+        let some = batch.whole().without(&[0, 2, 4]);
+        assert_eq!(some.events(), 2);
+        assert_eq!(some.copy_data(Table::Measurements).unwrap(), [HEADER, row(1), row(3), &TRAILER]);
+        let [first, second] = some.halves().unwrap();
+        assert_eq!(first.copy_data(Table::Measurements).unwrap()[1], row(1));
+        assert_eq!(second.copy_data(Table::Measurements).unwrap()[1], row(3));
+        assert!(batch.whole().without(&[0, 1, 2, 3, 4]).copy_data(Table::Events).is_none());
     }
 
     #[test]
@@ -236,5 +385,6 @@ mod tests {
         let whole = batch.whole();
         assert_eq!((whole.len(), whole.after(), whole.through()), (0, Sequence(10), Sequence(40)));
         assert!(whole.last().is_none() && whole.halves().is_none());
+        assert!(Table::ALL.into_iter().all(|table| whole.copy_data(table).is_none()));
     }
 }

@@ -93,6 +93,8 @@ fn migrator(table: &str) -> Migrator {
         migration(3, "lineage", include_str!("../../migrations/0003_lineage.sql")),
         migration(4, "policies", include_str!("../../migrations/0004_policies.sql")),
         migration(5, "arrivals", include_str!("../../migrations/0005_arrivals.sql")),
+        migration(6, "measurements", include_str!("../../migrations/0006_measurements.sql")),
+        migration(16, "letters_and_keys", include_str!("../../migrations/0016_letters_and_keys.sql")),
     ];
     migrations.retain(|migration| migration.version != MAKES_EVENTS || table == EVENTS);
     let mut migrator = Migrator::with_migrations(migrations);
@@ -135,4 +137,9 @@ async fn missing(connection: &mut PgConnection, migrator: &Migrator) -> Result<V
 
 async fn exists(connection: &mut PgConnection, name: &'static str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select {name} is not null"))).fetch_one(connection).await
+}
+
+/// Whether the bridge keeps the rollups of measurements itself.
+pub async fn has_own_rollups(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    exists(connection, "to_regclass('mqtt.measurements_touched')").await
 }

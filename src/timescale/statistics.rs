@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::table::Table;
 use crate::types::Sequence;
 
 /// Counters since the start, and the present state. Each is read alone: they are not in step.
@@ -11,6 +12,8 @@ use crate::types::Sequence;
 pub struct Statistics {
     connected: AtomicBool,
     rows: AtomicU64,
+    measurements: AtomicU64,
+    repeats: AtomicU64,
     batches: AtomicU64,
     known_rows: AtomicU64,
     dead_letters: AtomicU64,
@@ -32,6 +35,18 @@ impl Statistics {
         self.rows.load(Ordering::Relaxed)
     }
 
+    /// Measurements written.
+    #[must_use]
+    pub fn measurements(&self) -> u64 {
+        self.measurements.load(Ordering::Relaxed)
+    }
+
+    /// Publications that were left out, for their device had sent them before.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::Relaxed)
+    }
+
     /// Batches that they came in.
     #[must_use]
     pub fn batches(&self) -> u64 {
@@ -44,7 +59,7 @@ impl Statistics {
         self.known_rows.load(Ordering::Relaxed)
     }
 
-    /// Publications that the table refused and `mqtt.dead_letters` has.
+    /// Publications that the table or their route refused and `mqtt.dead_letters` has.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
@@ -92,6 +107,8 @@ impl Statistics {
 
     pub(super) fn record_stored(&self, stored: &Stored, cursor: Sequence) {
         self.rows.fetch_add(stored.rows, Ordering::Relaxed);
+        self.measurements.fetch_add(stored.measurements, Ordering::Relaxed);
+        self.repeats.fetch_add(stored.repeats, Ordering::Relaxed);
         self.known_rows.fetch_add(stored.known_rows, Ordering::Relaxed);
         self.dead_letters.fetch_add(stored.dead_letters, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -108,15 +125,32 @@ impl Statistics {
 pub struct Stored {
     /// Rows written.
     pub rows: u64,
+    /// Rows of measurements written.
+    pub measurements: u64,
     /// Rows that were there already.
     pub known_rows: u64,
+    /// Publications that devices had sent before.
+    pub repeats: u64,
     /// Publications set aside.
     pub dead_letters: u64,
+}
+
+impl Stored {
+    /// Counts rows of a table.
+    pub(super) const fn add(&mut self, table: Table, rows: u64) {
+        match table {
+            Table::Events => self.rows += rows,
+            Table::Measurements => self.measurements += rows,
+            Table::DeadLetters => self.dead_letters += rows,
+        }
+    }
 }
 
 impl std::ops::AddAssign for Stored {
     fn add_assign(&mut self, more: Self) {
         self.rows += more.rows;
+        self.measurements += more.measurements;
+        self.repeats += more.repeats;
         self.known_rows += more.known_rows;
         self.dead_letters += more.dead_letters;
     }

@@ -16,9 +16,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::{
     error::{WriteError, is_about_a_row, is_too_much, within},
+    repeats,
     rows::{Part, RowBatch},
     schema::{EventsTable, Key},
     statistics::Stored,
+    table::Table,
 };
 use crate::{
     journal::{Journal, Record, Step, Watermark},
@@ -29,9 +31,9 @@ use crate::{
 /// Bytes handed to the connection at once: it copies them, and the server may begin.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Where rows go before they are told from those that the table has. It lasts as long as the session:
-/// one for each transaction would wear out the catalogue where every row takes this way.
-const INCOMING: &str = "incoming_events";
+/// Before rows are told from those that the tables have. A constraint that is checked at commit would refuse a row
+/// when it is too late to tell which; and for whoever notes other writers' rows, these are not theirs.
+const BEGIN_WITH_CARE: &str = "set constraints all immediate; set local mqtt.writer = 'bridge'";
 
 /// Where dead letters come from: the journal has the publication, the mapper the event.
 pub struct Origin {
@@ -46,6 +48,32 @@ pub struct Known {
     pub table: EventsTable,
     /// Events up to here may have been stored before.
     pub through: Sequence,
+    /// Whether minutes with new measurements must be noted, for the bridge's own rollups.
+    pub own_rollups: bool,
+}
+
+impl Known {
+    /// The name of a table, as SQL writes it.
+    fn name(&self, table: Table) -> &str {
+        match table {
+            Table::Events => &self.table.name,
+            Table::Measurements => "mqtt.measurements",
+            Table::DeadLetters => "mqtt.dead_letters",
+        }
+    }
+
+    /// The columns of its rows, in the order of `RowBatch`.
+    fn columns(&self, table: Table) -> String {
+        match table {
+            Table::Events => self.table.layout.column_list(),
+            Table::Measurements => "time, device, metric, value, event".to_owned(),
+            Table::DeadLetters => {
+                "journal, sequence, received_at, topic, client_id, payload, reason, event, qos, retain, \
+                 guaranteed, properties"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// Stores a batch whose records follow the cursor as it should be in the database.
@@ -80,12 +108,12 @@ async fn store_part(
 ) -> Result<Stored, WriteError> {
     // COPY does not go together with row-level security.
     if part.after() < known.through || known.table.has_policies {
-        return store_with_care(connection, origin, &known.table, part).await;
+        return store_with_care(connection, origin, known, part).await;
     }
-    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, &known.table, part)).await {
+    match within(limits::TIMESCALE_TIMEOUT, store_bare(connection, origin, known, part)).await {
         Err(WriteError::Store(error)) if is_about_a_row(&error) => {
             tracing::debug!(%error, rows = part.len(), "storing with care");
-            store_with_care(connection, origin, &known.table, part).await
+            store_with_care(connection, origin, known, part).await
         }
         outcome => outcome,
     }
@@ -94,16 +122,36 @@ async fn store_part(
 async fn store_bare(
     connection: &mut PgConnection,
     origin: &Origin,
-    table: &EventsTable,
+    known: &Known,
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
     let mut transaction = begin(connection, origin, part).await?;
     let mut stored = Stored::default();
-    if part.len() > 0 {
-        stored.rows = copy(&mut transaction, table, &table.name, part).await?;
+    let repeats = repeats::find(&mut transaction, part).await?;
+    stored.repeats = repeats.len() as u64;
+    let part = part.without(&repeats);
+    for table in Table::ALL {
+        if let Some(data) = part.copy_data(table) {
+            stored.add(table, copy(&mut transaction, known, table, known.name(table), data).await?);
+        }
     }
+    note_minutes(&mut transaction, known, part).await?;
     transaction.commit().await?;
     Ok(stored)
+}
+
+/// Notes that the rollups of these minutes are to be computed again. The last thing that a
+/// transaction does: other bridges wait for the same minute.
+async fn note_minutes(connection: &mut PgConnection, known: &Known, part: Part<'_>) -> Result<(), sqlx::Error> {
+    let minutes = part.minutes();
+    if !known.own_rollups || minutes.is_empty() {
+        return Ok(());
+    }
+    let sql = "insert into mqtt.measurements_touched (bucket, version)
+         select to_timestamp(minute * 60), txid_current() from unnest($1::bigint[]) as minute
+         on conflict (bucket) do update set version = excluded.version";
+    sqlx::query(sql).bind(minutes).execute(connection).await?;
+    Ok(())
 }
 
 /// Begins a transaction in which the cursor is where it will be once the part is stored.
@@ -128,13 +176,14 @@ async fn begin<'c>(
 
 async fn copy(
     connection: &mut PgConnection,
-    table: &EventsTable,
+    known: &Known,
+    table: Table,
     into: &str,
-    part: Part<'_>,
+    data: Vec<&[u8]>,
 ) -> Result<u64, sqlx::Error> {
-    let columns = table.layout.column_list();
-    let mut copy = connection.copy_in_raw(&format!("copy {into} ({columns}) from stdin (format binary)")).await?;
-    for piece in part.copy_data() {
+    let statement = format!("copy {into} ({}) from stdin (format binary)", known.columns(table));
+    let mut copy = connection.copy_in_raw(&statement).await?;
+    for piece in data {
         for chunk in piece.chunks(CHUNK_BYTES) {
             copy.send(chunk).await?;
         }
@@ -145,28 +194,23 @@ async fn copy(
 async fn store_with_care(
     connection: &mut PgConnection,
     origin: &Origin,
-    table: &EventsTable,
+    known: &Known,
     part: Part<'_>,
 ) -> Result<Stored, WriteError> {
     // The whole takes as long as it needs, a silent server is found out by each step.
     const STEP: std::time::Duration = limits::TIMESCALE_TIMEOUT;
     let mut transaction = within(STEP, begin(connection, origin, part)).await?;
-    // A constraint that is checked at commit would refuse a row when it is too late to tell which.
-    let begin_with_care = AssertSqlSafe(format!(
-        "set constraints all immediate;
-         create temporary table if not exists {INCOMING} (like {}) on commit delete rows",
-        table.name
-    ));
-    within(STEP, async { Ok(sqlx::raw_sql(begin_with_care).execute(&mut *transaction).await?) }).await?;
-    let (mut stored, mut is_first) = (Stored::default(), true);
-    let mut pieces = vec![part];
+    within(STEP, async { Ok(prepare_incoming(&mut transaction, known).await?) }).await?;
+    let repeats = within(STEP, async { Ok(repeats::find(&mut transaction, part).await?) }).await?;
+    let (mut stored, mut is_first) = (Stored { repeats: repeats.len() as u64, ..Stored::default() }, true);
+    let mut pieces = vec![part.without(&repeats)];
     while let Some(piece) = pieces.pop() {
-        let result = within(STEP, async { Ok(insert_new(&mut transaction, table, piece, is_first).await) }).await?;
+        let result = within(STEP, async { Ok(insert_new(&mut transaction, known, piece, is_first).await) }).await?;
         is_first = false;
         match (result, piece.halves()) {
-            (Ok(rows), _) => {
-                stored.rows += rows;
-                stored.known_rows += (piece.len() as u64).saturating_sub(rows);
+            (Ok(inserted), _) => {
+                stored.known_rows += piece.events().saturating_sub(inserted.rows);
+                stored += inserted;
             }
             (Err(error), _) if !is_about_a_row(&error) => return Err(error.into()),
             (Err(_), Some([first, second])) => pieces.extend([second, first]),
@@ -182,38 +226,68 @@ async fn store_with_care(
     Ok(stored)
 }
 
-/// Stores the rows that the table does not have, or leaves the transaction as it was. Returns
-/// how many there were.
-async fn insert_new(
+/// Makes the tables that rows go through one by one. They last as long as the session: new ones for each
+/// transaction would wear out the catalogue where every row takes this way.
+pub async fn prepare_incoming(connection: &mut PgConnection, known: &Known) -> Result<(), sqlx::Error> {
+    let mut sql = BEGIN_WITH_CARE.to_owned();
+    for table in Table::ALL {
+        let (incoming, name) = (table.incoming(), known.name(table));
+        sql.extend(["; create temporary table if not exists ", incoming, " (like ", name, ") on commit delete rows"]);
+    }
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// Stores the rows that the tables do not have, or leaves the transaction as it was. Returns
+/// how many there were. `is_first` says that none went this way in this transaction before.
+pub async fn insert_new(
     transaction: &mut PgTransaction<'_>,
-    table: &EventsTable,
+    known: &Known,
     piece: Part<'_>,
     is_first: bool,
-) -> Result<u64, sqlx::Error> {
-    // Without the columns of the key, a conflict with any other unique key would lose the row.
-    let unless_known = match table.key {
-        Key::Id => "on conflict (id) do nothing".to_owned(),
-        Key::IdAndTime => "on conflict (id, timestamp) do nothing".to_owned(),
-        Key::Missing => {
-            format!("where not exists (select from {0} as known where known.id = {INCOMING}.id)", table.name)
-        }
-    };
-    let (name, columns) = (&table.name, table.layout.column_list());
-    let insert = format!("insert into {name} ({columns}) select {columns} from {INCOMING} {unless_known}");
+) -> Result<Stored, sqlx::Error> {
     let mut savepoint = transaction.begin().await?;
     let result = async {
-        if !is_first {
-            sqlx::raw_sql(AssertSqlSafe(format!("truncate {INCOMING}"))).execute(&mut *savepoint).await?;
+        let mut stored = Stored::default();
+        for table in Table::ALL {
+            if let Some(data) = piece.copy_data(table) {
+                stored.add(table, insert_new_rows(&mut savepoint, known, table, data, is_first).await?);
+            }
         }
-        copy(&mut savepoint, table, INCOMING, piece).await?;
-        let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *savepoint).await?.rows_affected();
-        Ok(inserted)
+        note_minutes(&mut savepoint, known, piece).await?;
+        Ok(stored)
     }
     .await;
     match result {
         Ok(inserted) => savepoint.commit().await.map(|()| inserted),
         Err(error) => savepoint.rollback().await.and(Err(error)),
     }
+}
+
+async fn insert_new_rows(
+    connection: &mut PgConnection,
+    known: &Known,
+    table: Table,
+    data: Vec<&[u8]>,
+    is_first: bool,
+) -> Result<u64, sqlx::Error> {
+    let (name, columns, incoming) = (known.name(table), known.columns(table), table.incoming());
+    // Without the columns of the key, a conflict with any other unique key would lose the row.
+    let unless_known = match (table, known.table.key) {
+        (Table::Measurements, _) => "on conflict (device, metric, time, event) do nothing".to_owned(),
+        (Table::DeadLetters, _) => "on conflict (journal, sequence, received_at) do nothing".to_owned(),
+        (Table::Events, Key::Id) => "on conflict (id) do nothing".to_owned(),
+        (Table::Events, Key::IdAndTime) => "on conflict (id, timestamp) do nothing".to_owned(),
+        (Table::Events, Key::Missing) => {
+            format!("where not exists (select from {name} as known where known.id = {incoming}.id)")
+        }
+    };
+    let insert = format!("insert into {name} ({columns}) select {columns} from {incoming} {unless_known}");
+    if !is_first {
+        sqlx::raw_sql(AssertSqlSafe(format!("truncate {incoming}"))).execute(&mut *connection).await?;
+    }
+    copy(connection, known, table, incoming, data).await?;
+    Ok(sqlx::raw_sql(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
 }
 
 /// Keeps a publication that the table refused.
@@ -245,8 +319,9 @@ async fn set_aside(
     origin.mapper.map(&publication).write_json(&mut event);
     tracing::warn!(%sequence, topic = publication.topic, %reason, "the table refused an event; it is in mqtt.dead_letters");
     sqlx::query(
-        "insert into mqtt.dead_letters (journal, sequence, received_at, topic, client_id, payload, reason, event)
-         values ($1, $2, $3::text::timestamptz, $4, $5, $6, $7, $8) on conflict do nothing",
+        "insert into mqtt.dead_letters (journal, sequence, received_at, topic, client_id, payload, reason, event, qos,
+             retain, guaranteed, properties)
+         values ($1, $2, $3::text::timestamptz, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing",
     )
     .bind(origin.journal.id())
     .bind(sequence.0.cast_signed())
@@ -256,6 +331,10 @@ async fn set_aside(
     .bind(publication.payload)
     .bind(reason.to_string())
     .bind(String::from_utf8_lossy(&event))
+    .bind(i16::from(u8::from(publication.qos)))
+    .bind(publication.retain)
+    .bind(publication.guaranteed)
+    .bind(publication.properties.as_bytes())
     .execute(connection)
     .await?;
     Ok(())

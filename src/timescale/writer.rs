@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    encode::Encoder,
     error::{WriteError, within},
     feed::{Batches, Feed},
     inspect::inspect,
@@ -106,7 +107,7 @@ impl Writer {
 
         let feed = Feed {
             reader: self.origin.journal.reader(position, Watermark::Durable),
-            mapper: Arc::clone(&self.origin.mapper),
+            encoder: Encoder::new(self.origin.journal.id(), Arc::clone(&self.origin.mapper)),
             statistics: Arc::clone(&self.statistics),
             layout: known.table.layout.clone(),
             batch_bytes: self.settings.memory / 2,
@@ -177,7 +178,9 @@ impl Writer {
                 "the database has gone back, to an older copy or to a server that had not yet followed: \
                  writing again what the journal holds");
         }
-        Ok(Prepared { position: resumed.position, known: Known { table, through: resumed.known_through } })
+        let own_rollups = schema::has_own_rollups(connection).await?;
+        let known = Known { table, through: resumed.known_through, own_rollups };
+        Ok(Prepared { position: resumed.position, known })
     }
 }
 

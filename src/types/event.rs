@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Micros, Publication, Sequence, event_text::EventText};
+use super::{Measurements, Micros, Publication, Sequence, event_text::EventText};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -83,6 +83,35 @@ pub struct SynapEvent<'a> {
     pub reliability: Reliability,
     /// Whether the route shows it to browsers.
     pub streamed: bool,
+    /// What the database keeps of it.
+    pub kept: Kept,
+    /// Why its route refuses it: it is a dead letter then; also part of `metadata`.
+    pub rejected: Option<String>,
+    /// What tells that a device sent it again, where the route asks for it.
+    pub message_key: Option<MessageKey>,
+}
+
+/// The name that a device gave a message; the same in each repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageKey {
+    /// Of client, topic and name.
+    pub key: Uuid,
+    /// When this message was received.
+    pub received: Micros,
+    /// Within how many microseconds of the first another one is a repetition.
+    pub window: i64,
+}
+
+/// What the database keeps of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// The event.
+    #[default]
+    Event,
+    /// Its numbers; the event only where it has none, or more than may be kept.
+    Measurements,
+    /// The event and its numbers.
+    Both,
 }
 
 /// Turns publications into events. Total: every publication maps to exactly one event, the
@@ -90,6 +119,10 @@ pub struct SynapEvent<'a> {
 pub trait EventMapper: Send + Sync {
     /// The event of a publication.
     fn map<'a>(&'a self, publication: &Publication<'a>) -> SynapEvent<'a>;
+
+    /// Puts the numbers of an event into `out`, in place of what is there. `event` is the one that
+    /// [`EventMapper::map`] gave for the publication.
+    fn measure(&self, publication: &Publication<'_>, event: &SynapEvent<'_>, out: &mut Measurements);
 
     /// Whether a QoS 0 publication to `topic` must be fsynced before it is passed on, because
     /// its route asks for more than best effort.
@@ -161,6 +194,9 @@ mod tests {
             timestamp: Micros::saturating(1_769_860_800_000_001),
             reliability: Reliability::Guaranteed,
             streamed: true,
+            kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         };
         let mut json = Vec::new();
         event.write_json(&mut json);

@@ -5,17 +5,20 @@
 #![cfg(test)]
 
 mod convert;
+mod dead_letters;
 mod import;
 mod import_resume;
 mod import_support;
 mod keep;
 mod licence;
 mod licensed;
+mod measurements;
 mod older;
 mod passwords;
 mod plain;
 mod policies;
 mod query;
+mod repeats;
 mod resume;
 mod roles;
 mod server;

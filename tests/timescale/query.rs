@@ -157,6 +157,14 @@ async fn a_series_is_made_of_whatever_numbers_events_hold() {
     assert_eq!((buckets.len(), buckets[0].last), (1, 5.0));
     let later = SeriesQuery { from: "2026-01-31T12:00:01Z".parse().unwrap(), ..query };
     assert_eq!(store.series(&later).await.unwrap()[0].count, 1);
+
+    // Where measurements begin, they take over.
+    let sql = "insert into mqtt.measurements (time, device, metric, value, event)
+        values ('2026-01-31T12:00:59Z', 'a', 't', 7, gen_random_uuid()), ('2026-01-31T12:01:30Z', 'a', 't', 9, gen_random_uuid())";
+    sqlx::query(sql).execute(&pool).await.unwrap();
+    let seconds = SeriesQuery { from: "2026-01-31T12:00:00Z".parse().unwrap(), width: 1_000_000, ..later };
+    let lasts: Vec<_> = store.series(&seconds).await.unwrap().iter().map(|bucket| bucket.last).collect();
+    assert_eq!(lasts, [1.0, 7.0, 9.0]);
     drop((store, pool));
     database.drop().await;
 }

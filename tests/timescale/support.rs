@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use synap_mqtt::{
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Outcome, Record, Watermark},
     limits,
-    mapping::{Mapper, RouteTable},
+    mapping::{Mapper, Route, RouteTable},
     timescale::{Settings, Statistics, Writer},
     types::{Micros, Publication, PublishProperties, Qos, Sequence, Signal},
 };
@@ -109,6 +109,7 @@ impl TestDatabase {
 /// A journal in a directory of its own.
 pub struct TestJournal {
     pub journal: Journal,
+    pub routes: Vec<Route>,
     directory: tempfile::TempDir,
 }
 
@@ -128,7 +129,12 @@ impl TestJournal {
         options.memory.tail = 256 << 10;
         adjust(&mut options);
         let (journal, _) = Journal::open(directory.path(), options).unwrap();
-        Self { journal, directory }
+        Self { journal, routes: Vec::new(), directory }
+    }
+
+    /// The same, whose publications are mapped by these routes.
+    pub fn with_routes(self, routes: Vec<Route>) -> Self {
+        Self { routes, ..self }
     }
 
     /// A copy of its files as they are now, as a backup would take them.
@@ -196,7 +202,7 @@ impl TestJournal {
     }
 
     pub fn mapper(&self) -> Arc<Mapper> {
-        Arc::new(Mapper::new(RouteTable::compile(&[]).unwrap(), self.journal.id(), "owner"))
+        Arc::new(Mapper::new(RouteTable::compile(&self.routes).unwrap(), self.journal.id(), "owner"))
     }
 
     pub fn write_to(&self, database: &TestDatabase) -> RunningWriter {
@@ -208,6 +214,12 @@ impl TestJournal {
         let (statistics, stop) = (writer.statistics(), CancellationToken::new());
         RunningWriter { statistics, task: tokio::spawn(writer.run(stop.clone())), stop, journal: self.journal.clone() }
     }
+}
+
+/// A route for the telemetry of devices, which says its time at `/at`.
+pub fn telemetry_route() -> Route {
+    let route = Route::new("devices/{device}/telemetry", "devices.telemetry.received");
+    Route { timestamp: Some("/at".into()), ..route }
 }
 
 /// A writer in a task of its own.

@@ -16,7 +16,10 @@ async fn every_publication_becomes_a_row_of_a_hypertable() {
 
     let pool = database.pool();
     let hypertables: i64 =
-        sqlx::query_scalar("select count(*) from timescaledb_information.hypertables").fetch_one(&pool).await.unwrap();
+        sqlx::query_scalar("select count(*) from timescaledb_information.hypertables where hypertable_name = 'events'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(hypertables, 1);
     assert_eq!(stored_numbers(&pool).await[..12_345], (0..12_345).collect::<Vec<i32>>());
     let last: Vec<(String, String, String, String)> = sqlx::query_as(

@@ -12,7 +12,10 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     journal::{Batch, BatchBuilder, JournalOptions, LogOptions, Origin, Outcome, Record, Watermark},
-    types::{Epoch, EventQuery, Micros, Publication, PublishProperties, Qos, Reliability, Signal, Source, SynapEvent},
+    types::{
+        Epoch, EventQuery, Kept, Measurements, Micros, Publication, PublishProperties, Qos, Reliability, Signal,
+        Source, SynapEvent,
+    },
 };
 
 /// Maps `devices/{device}/…` to an event whose data is the payload; `hidden/…` is not streamed.
@@ -37,8 +40,13 @@ impl EventMapper for TestMapper {
             timestamp: publication.received,
             reliability: Reliability::Guaranteed,
             streamed: domain != "hidden",
+            kept: Kept::Event,
+            rejected: None,
+            message_key: None,
         }
     }
+
+    fn measure(&self, _: &Publication<'_>, _: &SynapEvent<'_>, _: &mut Measurements) {}
 
     fn guarantees(&self, _: &str) -> bool {
         false

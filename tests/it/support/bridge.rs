@@ -213,6 +213,13 @@ impl Bridge {
         }
     }
 
+    /// A command of the program with this bridge's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Process {
+        let mut command = Command::new(BINARY);
+        command.arg("--config").arg(&self.launch.file).args(arguments).current_dir(self.launch.home.path());
+        Process::start(command)
+    }
+
     /// A counter or gauge of `/metrics`: the sum over its labels, 0 while it has none.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();

@@ -1,0 +1,45 @@
+//! Publications become rows: which tables have something of them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::rows::RowBatch;
+use crate::types::{EventMapper, Kept, Measurements, Publication};
+
+/// Encodes the publications of one journal.
+pub struct Encoder {
+    journal: Uuid,
+    mapper: Arc<dyn EventMapper>,
+    /// Of the event at hand.
+    measurements: Measurements,
+}
+
+impl Encoder {
+    /// For the publications of this journal.
+    pub fn new(journal: Uuid, mapper: Arc<dyn EventMapper>) -> Self {
+        Self { journal, mapper, measurements: Measurements::default() }
+    }
+
+    /// Adds a publication's rows: a dead letter, or its event, its numbers, or both. Returns why it
+    /// is a dead letter.
+    pub fn push(&mut self, batch: &mut RowBatch, publication: &Publication<'_>) -> Option<String> {
+        let event = self.mapper.map(publication);
+        batch.next(&event);
+        if let Some(reason) = &event.rejected {
+            tracing::debug!(sequence = %event.sequence, topic = event.topic, %reason, "an event is rejected");
+            batch.push_dead_letter(self.journal, publication, reason, &event);
+            return event.rejected;
+        }
+        if event.kept != Kept::Event {
+            self.mapper.measure(publication, &event, &mut self.measurements);
+            batch.push_measurements(&event, &self.measurements);
+            let said_all = !self.measurements.is_empty() && !self.measurements.is_partial;
+            if event.kept == Kept::Measurements && said_all {
+                return None;
+            }
+        }
+        batch.push(&event);
+        None
+    }
+}

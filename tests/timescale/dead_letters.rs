@@ -1,0 +1,106 @@
+//! What a route refuses is kept with its reason, and stored once when it is refused no more.
+
+use sqlx::PgPool;
+use synap_mqtt::{
+    mapping::{Decoder, Route},
+    timescale::{EventStore, Replayed, replay_dead_letters},
+    types::{DeadLetterQuery, Kept, TopicFilter},
+};
+
+use super::support::{TestDatabase, TestJournal, eventually, stored_numbers, telemetry_route};
+
+const SCHEMA: &str = r#"{"type":"object","properties":{"n":{"maximum":9}}}"#;
+
+fn route(schema: Option<&str>) -> Route {
+    let schema = schema.map(str::to_owned);
+    Route { decoder: Decoder::Json, strict: true, schema, kept: Kept::Both, ..telemetry_route() }
+}
+
+async fn replay(database: &TestDatabase, journal: &TestJournal, filter: &str) -> Replayed {
+    let filter: TopicFilter = filter.parse().unwrap();
+    replay_dead_letters(&database.settings(), &filter, |_| journal.mapper()).await.unwrap()
+}
+
+async fn letters(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(*) from mqtt.dead_letters").fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_route_refuses_waits_and_is_stored_once_after_a_fix() {
+    let (database, journal) =
+        (TestDatabase::create().await, TestJournal::open().with_routes(vec![route(Some(SCHEMA))]));
+    journal.publish_numbers(12).await;
+    let last = journal.publish("devices/pump-7/telemetry", &[b"not JSON"]).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    let pool = database.pool();
+    assert_eq!(stored_numbers(&pool).await, (0..10).collect::<Vec<_>>());
+    assert_eq!((writer.statistics.rows(), writer.statistics.dead_letters()), (10, 3));
+
+    // By pages, the last first.
+    let (store, mut query) = (EventStore::new(&database.settings()), DeadLetterQuery { limit: 2, cursor: None });
+    let first = store.dead_letters(&query).await.unwrap();
+    assert_eq!((first.dead_letters[0].sequence, &*first.dead_letters[0].payload), (last.0, "bm90IEpTT04="));
+    assert!(first.dead_letters[0].reason.contains("not JSON"), "{first:?}");
+    query.cursor = first.next_cursor;
+    let second = store.dead_letters(&query).await.unwrap();
+    assert_eq!((second.dead_letters.len(), &second.next_cursor), (1, &None));
+    assert!(second.dead_letters[0].reason.starts_with("schema: /n: "), "{second:?}");
+
+    // Nothing was mended, or the topic is another: they stay.
+    assert_eq!(replay(&database, &journal, "other/#").await, Replayed::default());
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 0, refused: 3 });
+    assert_eq!(letters(&pool).await, 3);
+
+    let journal = journal.with_routes(vec![route(None)]);
+    assert_eq!(replay(&database, &journal, "devices/+/telemetry").await, Replayed { stored: 2, refused: 1 });
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 0, refused: 1 });
+    assert_eq!(stored_numbers(&pool).await, (0..12).collect::<Vec<_>>());
+    let measured: i64 = sqlx::query_scalar("select count(*) from mqtt.measurements").fetch_one(&pool).await.unwrap();
+    assert_eq!((measured, letters(&pool).await), (12, 1));
+    writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_letter_whose_event_the_table_has_is_only_removed() {
+    let (database, journal) =
+        (TestDatabase::create().await, TestJournal::open().with_routes(vec![route(Some(SCHEMA))]));
+    journal.publish_numbers(12).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+    // The routes are mended, and the database forgets how far it was.
+    let (pool, journal) = (database.pool(), journal.with_routes(vec![route(None)]));
+    sqlx::raw_sql("delete from mqtt.writer_cursor").execute(&pool).await.unwrap();
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 2, refused: 0 });
+    assert_eq!(stored_numbers(&pool).await, (0..12).collect::<Vec<_>>());
+    assert_eq!(letters(&pool).await, 0);
+    writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_the_table_refused_is_replayed_once_the_table_takes_it() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let writer = journal.write_to(&database);
+    eventually("the tables are there", async || writer.statistics.connected()).await;
+    let pool = database.pool();
+    sqlx::raw_sql("alter table events add constraint small check ((data->>'n')::int < 3)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    journal.publish_numbers(5).await;
+    writer.catch_up().await;
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 0, refused: 2 });
+    sqlx::raw_sql("alter table events drop constraint small").execute(&pool).await.unwrap();
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 2, refused: 0 });
+    assert_eq!(stored_numbers(&pool).await, (0..5).collect::<Vec<_>>());
+    writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}

@@ -88,6 +88,7 @@ fn collect_broker(broker: &Broker) {
         ("queue-full", &statistics.dropped),
         ("lost", &statistics.lost),
         ("reserved-topic", &statistics.reserved),
+        ("payload-format", &statistics.invalid_payloads),
     ] {
         counter!("synap_mqtt_messages_dropped_total", "reason" => reason).absolute(counted.get());
     }

@@ -245,6 +245,8 @@ fn profile(maximum_packet_size: u32, mqtt: &MqttSettings) -> Profile {
         maximum_qos: Qos::try_from(mqtt.maximum_qos).unwrap_or(Qos::ExactlyOnce),
         retain_available: mqtt.retain_available,
         keep_alive: (mqtt.keep_alive > 0).then_some(mqtt.keep_alive),
+        response_information: mqtt.response_information.clone().map(|information| information.0),
+        check_payload_format: mqtt.check_payload_format,
         mailbox: MailboxLimits {
             messages: mqtt.maximum_queued_messages,
             bytes: mqtt.maximum_queued_bytes,

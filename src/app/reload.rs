@@ -79,6 +79,8 @@ impl Reloader {
         effective.mqtt.keep_alive = allowed.keep_alive;
         effective.mqtt.maximum_qos = allowed.maximum_qos;
         effective.mqtt.retain_available = allowed.retain_available;
+        effective.mqtt.response_information.clone_from(&allowed.response_information);
+        effective.mqtt.check_payload_format = allowed.check_payload_format;
         effective.mqtt.receive_maximum = allowed.receive_maximum;
         effective.mqtt.topic_alias_maximum = allowed.topic_alias_maximum;
         effective.mqtt.maximum_queued_messages = allowed.maximum_queued_messages;

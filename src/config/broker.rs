@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::units::{bytes, duration, number, write_bytes, write_duration};
+use super::{
+    profile::ResponseTopics,
+    units::{bytes, duration, number, write_bytes, write_duration},
+};
 use crate::limits;
 
 const KIB: u64 = 1 << 10;
@@ -44,6 +47,11 @@ pub struct MqttSettings {
     pub maximum_qos: u8,
     /// Whether messages can be retained.
     pub retain_available: bool,
+    /// The beginning of response topics that clients are told where they ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_information: Option<ResponseTopics>,
+    /// Whether a payload that is said to be UTF-8 must be.
+    pub check_payload_format: bool,
     /// Unacknowledged QoS 1 and 2 messages on the way to the bridge.
     #[serde(deserialize_with = "number::<_, _, 1, 65_535>")]
     pub receive_maximum: u16,
@@ -88,6 +96,8 @@ impl Default for MqttSettings {
             keep_alive: 0,
             maximum_qos: 2,
             retain_available: true,
+            response_information: None,
+            check_payload_format: false,
             receive_maximum: limits::RECEIVE_MAXIMUM,
             topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
             maximum_session_expiry: Duration::from_secs(limits::MAXIMUM_SESSION_EXPIRY.into()),

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -13,7 +12,11 @@ use serde::{
     de::{self, Visitor},
 };
 
-use super::{Authentication, profile::ProfileSettings};
+use super::{
+    Authentication,
+    profile::ProfileSettings,
+    text::{Text, from_text},
+};
 use crate::{
     limits,
     types::{ListenAddress, ListenAddressError, Origin},
@@ -277,17 +280,6 @@ impl From<TlsSettings> for TlsKeys {
     }
 }
 
-/// A value that is written as text, and what to say of a text that is none.
-trait Text: FromStr {
-    /// What would be right.
-    const EXPECTED: &str;
-
-    /// What is wrong with a text beyond not being what is expected.
-    fn fault(_: &Self::Err) -> Option<String> {
-        None
-    }
-}
-
 impl Text for SocketAddr {
     const EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 }
@@ -307,28 +299,6 @@ impl Text for FileMode {
 
 impl Text for Origin {
     const EXPECTED: &str = "the origin of a web page without a path, such as \"https://example.org\"";
-}
-
-/// Reads a value that is written as text.
-fn from_text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Result<T, D::Error> {
-    struct Written<T>(PhantomData<T>);
-
-    impl<T: Text> Visitor<'_> for Written<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(T::EXPECTED)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(|error| match T::fault(&error) {
-                Some(fault) => E::custom(fault),
-                None => E::invalid_value(de::Unexpected::Str(text), &self),
-            })
-        }
-    }
-
-    deserializer.deserialize_str(Written(PhantomData))
 }
 
 /// Writes a value as text.

@@ -14,6 +14,7 @@ mod operation;
 mod profile;
 mod route;
 mod source;
+mod text;
 mod timescale;
 mod units;
 

@@ -1,11 +1,14 @@
 //! `mqtt = { … }` of a listener: what its clients may use, where that is not what `[mqtt]` says.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     broker::{LimitSettings, MqttSettings},
+    text::{Text, from_text},
     units::{bytes, number},
 };
+
+use crate::types::ResponseInformation;
 
 const KIB: u64 = 1 << 10;
 
@@ -22,6 +25,12 @@ pub struct ProfileSettings {
     /// Whether messages can be retained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain_available: Option<bool>,
+    /// The beginning of response topics that clients are told where they ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_information: Option<ResponseTopics>,
+    /// Whether a payload that is said to be UTF-8 must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_payload_format: Option<bool>,
     /// QoS 1 and 2 messages in flight.
     #[serde(deserialize_with = "some_number::<_, _, 1, 65_535>", skip_serializing_if = "Option::is_none")]
     pub receive_maximum: Option<u16>,
@@ -33,6 +42,26 @@ pub struct ProfileSettings {
     pub maximum_queued_messages: Option<usize>,
 }
 
+/// The beginning of response topics, in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseTopics(pub ResponseInformation);
+
+impl Text for ResponseInformation {
+    const EXPECTED: &str = "the beginning of a topic name, such as \"replies/%c\"";
+}
+
+impl<'de> Deserialize<'de> for ResponseTopics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer).map(Self)
+    }
+}
+
+impl Serialize for ResponseTopics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 impl ProfileSettings {
     /// These, and what the common sections say of the rest.
     #[must_use]
@@ -41,6 +70,8 @@ impl ProfileSettings {
             keep_alive: self.keep_alive.unwrap_or(mqtt.keep_alive),
             maximum_qos: self.maximum_qos.unwrap_or(mqtt.maximum_qos),
             retain_available: self.retain_available.unwrap_or(mqtt.retain_available),
+            response_information: self.response_information.clone().or_else(|| mqtt.response_information.clone()),
+            check_payload_format: self.check_payload_format.unwrap_or(mqtt.check_payload_format),
             receive_maximum: self.receive_maximum.unwrap_or(mqtt.receive_maximum),
             maximum_queued_messages: self.maximum_queued_messages.unwrap_or(mqtt.maximum_queued_messages),
             ..mqtt.clone()

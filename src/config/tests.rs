@@ -406,6 +406,12 @@ fn a_bad_variable_is_named() {
             "`limits.memroy`: unknown key `memroy`, expected `memory` or `maximum_packet_size`; did you mean `memory`?",
         ),
         (
+            "SYNAP_MQTT__MQTT__RESPONSE_INFORMATION",
+            "replies/+",
+            "`mqtt.response_information`: invalid value: string \"replies/+\", expected the beginning of a topic name, \
+             such as \"replies/%c\"",
+        ),
+        (
             "SYNAP_MQTT__MQTT__RECEIVE_MAXIMUM",
             "70000",
             "`mqtt.receive_maximum`: invalid value: integer `70000`, expected a whole number from 1 to 65535",

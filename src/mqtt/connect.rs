@@ -166,6 +166,9 @@ impl Broker {
         let expiry = self.session_expiry(connect);
         let mut connack = connack(connect, profile, expiry, assigned.then_some(&client_id));
         connack.properties.authentication_method = authenticated.method();
+        let told = profile.response_information.as_ref().filter(|_| connect.properties.request_response_information);
+        let told = told.and_then(|information| information.of(client_id.as_str(), user.map(|user| &**user)));
+        connack.properties.response_information = told.as_deref();
         connack.properties.authentication_data = authenticated.server_final.as_deref().map(str::as_bytes);
         let mut out = Vec::new();
         connack.encode(connect.version, &mut out);
@@ -202,6 +205,12 @@ impl Broker {
         }
         if connect.will.as_ref().is_some_and(|will| will.retain) && !profile.retain_available {
             return Err((ReasonCode::RetainNotSupported, "this listener retains nothing, and the will asks for it"));
+        }
+        if connect.will.as_ref().is_some_and(|will| !profile.takes_payload(will.properties(), will.payload)) {
+            return Err((
+                ReasonCode::PayloadFormatInvalid,
+                "the will's payload is not the UTF-8 that it is said to be",
+            ));
         }
         if connect.will.as_ref().is_some_and(|will| will.topic.starts_with(system::PREFIX)) {
             return Err((ReasonCode::NotAuthorized, "the will's topic is the broker's own"));

@@ -76,7 +76,7 @@ use crate::{
 };
 
 /// How the broker treats its clients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// What clients are allowed where their listener does not say otherwise.
     pub profile: Profile,

@@ -127,7 +127,7 @@ impl<S> Connection<S> {
         self.broker.statistics.received.add(1);
         if topic.starts_with(system::PREFIX) {
             self.broker.statistics.reserved.add(1);
-            return self.deny(publish);
+            return self.deny(publish, ReasonCode::NotAuthorized);
         }
         let client = Client::of(&self.identity, &self.owned);
         let packet_id = publish.packet_id;
@@ -135,6 +135,10 @@ impl<S> Connection<S> {
         let is_repeated = publish.qos == Qos::ExactlyOnce && self.owned.state.held.contains_key(&packet_id);
         if !is_repeated && !self.access.may_publish(&self.broker.access, client, topic) {
             return self.forbid(publish);
+        }
+        if !is_repeated && !self.profile.takes_payload(publish.properties(), publish.payload) {
+            self.broker.statistics.invalid_payloads.add(1);
+            return self.deny(publish, ReasonCode::PayloadFormatInvalid);
         }
         let state = &mut *self.owned.state;
         match publish.qos {
@@ -192,18 +196,18 @@ impl<S> Connection<S> {
             Some(RefusedPublish::Disconnect) if !can_be_told => {
                 Err(End::Forbidden(ReasonCode::NotAuthorized, "no access rule allows to publish there"))
             }
-            _ => self.deny(publish),
+            _ => self.deny(publish, ReasonCode::NotAuthorized),
         }
     }
 
     /// Lets a message go nowhere, and says so where there are words for it.
-    fn deny(&mut self, publish: &Publish<'_>) -> Result<(), End> {
+    fn deny(&mut self, publish: &Publish<'_>, reason: ReasonCode) -> Result<(), End> {
         let (packet, plain) = match publish.qos {
             Qos::AtMostOnce => return Ok(()),
             Qos::AtLeastOnce => (PacketType::Puback, Answer::Puback(publish.packet_id)),
             Qos::ExactlyOnce => (PacketType::Pubrec, Answer::Pubrec(publish.packet_id)),
         };
-        let denied = Answer::Denied(packet, publish.packet_id, ReasonCode::NotAuthorized);
+        let denied = Answer::Denied(packet, publish.packet_id, reason);
         self.answers.push(if self.agreement.version == ProtocolVersion::V5 { denied } else { plain });
         self.check_receive_maximum()
     }

@@ -78,6 +78,8 @@ pub struct Statistics {
     pub not_retained: Counter,
     /// Publications to topics that are the broker's own, which clients may not publish to.
     pub reserved: Counter,
+    /// Publications whose payload is not the UTF-8 that it is said to be.
+    pub invalid_payloads: Counter,
     /// Connections not let in because the client had failed too often.
     pub banned: Counter,
     /// Publications that no access rule allows.

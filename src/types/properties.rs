@@ -129,6 +129,15 @@ impl<'a> PublishProperties<'a> {
         PropertyIter(self.0)
     }
 
+    /// Whether the payload is said to be UTF-8 text.
+    #[must_use]
+    pub fn says_utf8(&self) -> bool {
+        self.find(|property| match property {
+            PublishProperty::PayloadFormatIndicator(format) => Some(format == 1),
+            _ => None,
+        }) == Some(true)
+    }
+
     /// The message expiry interval in seconds, where set.
     #[must_use]
     pub fn message_expiry_interval(&self) -> Option<u32> {

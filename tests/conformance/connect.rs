@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     PEER, VERSIONS, accepted, answers,
-    bridge::Bridge,
+    bridge::{Bridge, Setup},
     connect_packet, expect_closed_after, expect_nothing_before, persistent,
     properties::{byte, id, string, two_bytes},
     raw_mqtt::{
@@ -243,6 +243,32 @@ async fn v5_3_1_2_28_response_information_is_for_those_who_ask() {
         client.send(&Connect { properties, ..Connect::new(Version::V5, "asker") }.encode()).await;
         let connack = client.expect(kind::CONNACK).await;
         assert_eq!(connack.properties().get(id::RESPONSE_INFORMATION), None);
+    }
+    bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_3_1_2_28_whoever_asks_is_told_what_the_listener_says() {
+    let config = "[mqtt]\nresponse_information = \"replies/%c\"\n\
+        [[listener]]\nbind = \"127.0.0.1:0\"\nmqtt.response_information = \"site/%u\"";
+    let bridge = Setup::default().config(config).start().await;
+    let common = bridge.listener("mqtt", 0);
+    let other = bridge.listener("mqtt", 1);
+    for (address, client_id, asks, told) in [
+        (&common, "pump-7", Some(1), Some("replies/pump-7")),
+        (&common, "pump-7", Some(0), None),
+        (&common, "pump-7", None, None),
+        // These names would be more than a level of a topic name.
+        (&common, "pump/7", Some(1), None),
+        (&common, "#", Some(1), None),
+        // Nobody has a user name here.
+        (&other, "pump-7", Some(1), None),
+    ] {
+        let mut client = RawMqtt::open(address.parse().unwrap(), Version::V5).await;
+        let properties = asks.map(|asks| byte(id::REQUEST_RESPONSE_INFORMATION, asks)).unwrap_or_default();
+        client.send(&Connect { properties, ..Connect::new(Version::V5, client_id) }.encode()).await;
+        let properties = client.expect(kind::CONNACK).await.properties();
+        assert_eq!(properties.text(id::RESPONSE_INFORMATION), told, "{client_id} {asks:?}");
     }
     bridge.finish(&[]).await;
 }

@@ -227,3 +227,20 @@ async fn v5_4_12_0_7_auth_without_a_method_in_connect_is_a_protocol_error() {
     }
     bridge.finish(PEER).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_3_14_2_1_a_client_that_is_still_sending_is_told_the_reason() {
+    let bridge = Bridge::start().await;
+    let message = Publish::new("t", [0; 16 << 10], 0, 0).encode(Version::V5);
+    for violation in violations() {
+        let mut client = bridge.client(Version::V5, "client").await;
+        client.send(&violation).await;
+        // What it sends before it reads, the bridge must take: closing over it resets the connection, and
+        // with it goes what is not read yet.
+        for _ in 0..32 {
+            client.send(&message).await;
+        }
+        assert!(client.expect_close().await.is_some_and(|reason| reason >= 0x80), "{violation:02x?}");
+    }
+    bridge.finish(PEER).await;
+}

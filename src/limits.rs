@@ -226,6 +226,13 @@ pub const DEVICES_PAGE: u16 = 100;
 /// Devices on one page of `GET /api/devices` at most.
 pub const MAXIMUM_DEVICES_PAGE: u16 = 1000;
 
+/// Bytes of metrics and topics at which a page of `GET /api/devices?metrics=true` ends early: one device may have
+/// some 200 KiB.
+pub const DEVICES_PAGE_BYTES: usize = 4 << 20;
+
+/// Devices that are read at once for a page, while those that speak wait.
+pub const DEVICES_STEP: usize = 16;
+
 /// Scalars of which a device's last value is kept; the names that come first stay.
 pub const DEVICE_METRICS: usize = 256;
 

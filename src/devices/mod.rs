@@ -158,9 +158,14 @@ impl Devices {
 
     fn take(&self, slice: &Slice) {
         let mut table = self.0.table.lock();
+        // What one client sends in a row mostly has one topic.
+        let mut last = ("", false);
         for record in slice.records() {
             let Record::Publication { publication, .. } = record else { continue };
-            if self.0.mapper.names_device(publication.topic) {
+            if publication.topic != last.0 {
+                last = (publication.topic, self.0.mapper.names_device(publication.topic));
+            }
+            if last.1 {
                 table.take(&publication, &self.0.mapper.map(&publication));
             }
         }

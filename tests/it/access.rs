@@ -99,6 +99,8 @@ async fn mosquitto_may_do_what_the_rules_allow() {
             let arguments = ["-V", version, "-u", "pump", "-P", "p", "-i", "pump-7", "-q", "1", "-m", "x", "-t", topic];
             Process::start(mosquitto("mosquitto_pub", &bridge.port(), &arguments))
         };
+        let subscriptions = async || bridge.metric("synap_mqtt_subscriptions").await;
+        eventually("the end of earlier subscriptions", async || (subscriptions().await == 0.0).then_some(())).await;
         let subscriber = Process::start(mosquitto(
             "mosquitto_sub",
             &bridge.port(),
@@ -120,8 +122,7 @@ async fn mosquitto_may_do_what_the_rules_allow() {
                 "devices/+/telemetry",
             ],
         ));
-        eventually("the subscription", async || (bridge.metric("synap_mqtt_subscriptions").await > 0.0).then_some(()))
-            .await;
+        eventually("the subscription", async || (subscriptions().await > 0.0).then_some(())).await;
         publish("devices/pump-7/telemetry").success().await;
         assert_eq!(subscriber.success().await, ["devices/pump-7/telemetry x"]);
         for refused in ["devices/pump-8/telemetry", "devices/pump-7/locked", "other"] {

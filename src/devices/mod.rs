@@ -87,8 +87,8 @@ impl Shared {
 /// About what a device's metrics and topics take as JSON, which is what can be large of it.
 fn size(state: &DeviceState) -> usize {
     const FRAME: usize = 64;
-    let metric = |(path, last): (&Box<str>, &LastValue)| FRAME + path.len() + last.value.as_str().map_or(0, str::len);
-    let metrics = state.metrics.iter().flatten().map(metric).sum::<usize>();
+    let text = |last: &LastValue| last.value.as_str().map_or(0, str::len);
+    let metrics = state.metrics.iter().flatten().map(|(path, last)| FRAME + path.len() + text(last)).sum::<usize>();
     metrics + state.retained_topics.iter().flatten().map(|topic| topic.len()).sum::<usize>()
 }
 

@@ -226,6 +226,13 @@ pub const DEVICES_PAGE: u16 = 100;
 /// Devices on one page of `GET /api/devices` at most.
 pub const MAXIMUM_DEVICES_PAGE: u16 = 1000;
 
+/// Bytes of metrics and topics at which a page of `GET /api/devices?metrics=true` ends early: one device may have
+/// some 200 KiB.
+pub const DEVICES_PAGE_BYTES: usize = 4 << 20;
+
+/// Devices that are read at once for a page, while those that speak wait.
+pub const DEVICES_STEP: usize = 16;
+
 /// Scalars of which a device's last value is kept; the names that come first stay.
 pub const DEVICE_METRICS: usize = 256;
 
@@ -408,9 +415,9 @@ pub const KEPT_BIRTHS: usize = 4;
 /// Aliases of further ones stay numbers.
 pub const MAXIMUM_BIRTH_METRICS: usize = 100_000;
 
-/// How far before the time of receipt a device's time may lie: ten years, for what was recorded
-/// long ago and is sent at last.
-pub const EVENT_TIME_PAST: Duration = Duration::from_secs(3_650 * 24 * 3600);
+/// How far before the time of receipt a device's time may lie: twenty years, for what was recorded
+/// long ago and is sent at last. Clocks that never were set stand at 1970 or 2000.
+pub const EVENT_TIME_PAST: Duration = Duration::from_secs(7_300 * 24 * 3600);
 
 /// How far after the time of receipt a device's time may lie: a day, for clocks in the wrong zone.
 pub const EVENT_TIME_AHEAD: Duration = Duration::from_secs(24 * 3600);

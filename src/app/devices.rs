@@ -26,17 +26,9 @@ impl Directory {
     }
 
     async fn page(&self, query: DeviceQuery) -> Result<DevicePage, DevicesError> {
-        let limit = usize::from(query.limit);
-        let mut found = self.devices.behind(query.cursor, limit + 1).await?;
-        let is_last = found.len() <= limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| !is_last).map(|(name, _)| name.clone());
-        let devices = found.into_iter().map(|(name, mut state)| {
-            if !query.metrics {
-                (state.metrics, state.retained_topics) = (None, None);
-            }
-            self.describe(name, state)
-        });
+        let (found, has_more) = self.devices.behind(query.cursor, usize::from(query.limit), query.metrics).await?;
+        let next_cursor = found.last().filter(|_| has_more).map(|(name, _)| name.clone());
+        let devices = found.into_iter().map(|(name, state)| self.describe(name, state));
         Ok(DevicePage { devices: devices.collect(), next_cursor })
     }
 }

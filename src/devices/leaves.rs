@@ -8,14 +8,17 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::limits;
+use crate::{limits, types::JsonParts};
 
 /// Calls `take` with each scalar, in the order of the text. Too deep a value, and too long a path,
 /// is left out; text that is too long is cut.
 pub fn leaves(json: &str, take: &mut dyn FnMut(&str, Value)) {
     let mut walk = Walk { path: String::new(), depth: 0, take };
-    // Data of an event is JSON; where it were not, what came before the fault would count.
-    let _fault = walk.deserialize(&mut serde_json::Deserializer::from_str(json));
+    if walk.deserialize(&mut serde_json::Deserializer::from_str(json)).is_err() {
+        // Data of an event is JSON, so something in it is beyond what a value can be; the rest is not lost with it.
+        let mut walk = Walk { path: String::new(), depth: 0, take };
+        walk.parts(json);
+    }
 }
 
 struct Walk<'w> {
@@ -28,6 +31,24 @@ impl Walk<'_> {
     fn scalar(&mut self, value: Value) {
         if self.path.len() <= limits::DEVICE_VALUE_BYTES {
             (self.take)(&self.path, value);
+        }
+    }
+
+    /// As the walk, at the price of reading each level again.
+    fn parts(&mut self, json: &str) {
+        let is_shallow = self.is_shallow();
+        match JsonParts::of(json) {
+            JsonParts::Object(members) if is_shallow => {
+                members.iter().for_each(|(name, value)| self.below(name, |walk| walk.parts(value)));
+            }
+            JsonParts::Array(items) if is_shallow => {
+                let mut indexes = itoa::Buffer::new();
+                for (index, item) in items.iter().enumerate() {
+                    self.below(indexes.format(index), |walk| walk.parts(item));
+                }
+            }
+            JsonParts::Scalar => drop(self.deserialize(&mut serde_json::Deserializer::from_str(json))),
+            JsonParts::Object(_) | JsonParts::Array(_) => {}
         }
     }
 
@@ -154,6 +175,14 @@ mod tests {
             ("name", json!("a\"b")),
         ];
         assert_eq!(found, expected.map(|(path, value)| (path.to_owned(), value)));
+    }
+
+    #[test]
+    fn what_no_value_can_hold_hides_nothing_beside_it() {
+        let found = all(r#"{"a":1,"big":1e400,"half":"\ud800","in":[true,{"b":-1e999,"c":2}],"t":"x"}"#);
+        let last: std::collections::BTreeMap<_, _> = found.into_iter().collect();
+        let expected = [("a", json!(1)), ("in.0", json!(true)), ("in.1.c", json!(2)), ("t", json!("x"))];
+        assert_eq!(last, expected.map(|(path, value)| (path.to_owned(), value)).into());
     }
 
     #[test]

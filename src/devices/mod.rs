@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     journal::{Consumer, Journal, ReadError, Reader, Record, Slice, StateError, StateStore, Step, Watermark},
     limits,
-    types::{DeviceState, EventMapper, Sequence},
+    types::{DeviceState, EventMapper, LastValue, Sequence},
 };
 use table::Table;
 
@@ -54,6 +54,42 @@ struct Shared {
     position: watch::Sender<Sequence>,
     /// Rings when somebody waits for it.
     asked: tokio::sync::Notify,
+}
+
+/// Devices by name, and whether there are more behind them.
+pub type Found = (Vec<(String, DeviceState)>, bool);
+
+impl Shared {
+    /// In steps, so that neither memory nor the time that others wait for the table grows with the page.
+    fn page(&self, mut after: String, limit: usize, metrics: bool) -> Result<Found, StateError> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        loop {
+            let step = limits::DEVICES_STEP.min(limit.saturating_sub(found.len()));
+            // One more than wanted tells whether there are more.
+            let mut read = self.table.lock().behind(&after, step + 1)?;
+            let has_more = read.len() > step;
+            read.truncate(step);
+            for (name, mut state) in read {
+                if !metrics {
+                    (state.metrics, state.retained_topics) = (None, None);
+                }
+                bytes += size(&state);
+                name.clone_into(&mut after);
+                found.push((name, state));
+            }
+            if !has_more || found.len() >= limit || bytes >= limits::DEVICES_PAGE_BYTES {
+                return Ok((found, has_more));
+            }
+        }
+    }
+}
+
+/// About what a device's metrics and topics take as JSON, which is what can be large of it.
+fn size(state: &DeviceState) -> usize {
+    const FRAME: usize = 64;
+    let text = |last: &LastValue| last.value.as_str().map_or(0, str::len);
+    let metrics = state.metrics.iter().flatten().map(|(path, last)| FRAME + path.len() + text(last)).sum::<usize>();
+    metrics + state.retained_topics.iter().flatten().map(|topic| topic.len()).sum::<usize>()
 }
 
 impl Devices {
@@ -154,14 +190,15 @@ impl Devices {
         }
     }
 
-    /// The first devices behind a name, by name.
+    /// The first devices behind a name, by name, with their metrics and topics where `metrics` is wanted, and whether
+    /// there are more: as many as `limit`, 1 or more, or as [`limits::DEVICES_PAGE_BYTES`] has room for.
     ///
     /// # Errors
     /// [`DevicesError`]
-    pub async fn behind(&self, name: Option<String>, limit: usize) -> Result<Vec<(String, DeviceState)>, DevicesError> {
+    pub async fn behind(&self, name: Option<String>, limit: usize, metrics: bool) -> Result<Found, DevicesError> {
         self.catch_up_for_question().await;
         let shared = Arc::clone(&self.0);
-        let look = move || shared.table.lock().behind(name.as_deref().unwrap_or_default(), limit);
+        let look = move || shared.page(name.unwrap_or_default(), limit, metrics);
         Ok(tokio::task::spawn_blocking(look).await.map_err(|_| DevicesError::Cancelled)??)
     }
 

@@ -55,7 +55,7 @@ impl Life {
 
     async fn names(&self, after: &str, limit: usize) -> Vec<String> {
         let after = (!after.is_empty()).then(|| after.to_owned());
-        self.devices.behind(after, limit).await.unwrap().into_iter().map(|(name, _)| name).collect()
+        self.devices.behind(after, limit, false).await.unwrap().0.into_iter().map(|(name, _)| name).collect()
     }
 
     async fn end(self) {
@@ -123,6 +123,35 @@ async fn memory_is_bounded_and_nothing_is_forgotten() {
     assert_eq!(life.metric("d0007", "m5").await, Some(json!(-1)));
     assert_eq!(life.metric("d0007", "m6").await, Some(json!(6)), "also of a device that had to be read again");
     assert!(life.devices.0.table.lock().values_in_memory() < limits::DEVICE_VALUES_IN_MEMORY + limits::DEVICE_METRICS);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_talkative_devices_ends_early_and_the_next_goes_on() {
+    const COUNT: usize = 60;
+    let directory = tempfile::tempdir().unwrap();
+    let life = Life::begin(directory.path());
+    let text = "v".repeat(limits::DEVICE_VALUE_BYTES);
+    let payload: std::collections::BTreeMap<_, _> =
+        (0..limits::DEVICE_METRICS).map(|n| (format!("{n:0>200}"), &text)).collect();
+    let payload = serde_json::to_string(&payload).unwrap();
+    for n in 0..COUNT {
+        life.publish(&format!("devices/d{n:02}/telemetry"), &payload, false).await;
+    }
+    let (mut names, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let (found, has_more) = life.devices.behind(after, 1000, true).await.unwrap();
+        let bytes: usize = found.iter().map(|(_, state)| serde_json::to_string(state).unwrap().len()).sum();
+        assert!(bytes < 2 * limits::DEVICES_PAGE_BYTES, "{bytes} bytes");
+        names.extend(found.into_iter().map(|(name, _)| name));
+        (after, pages) = (names.last().cloned(), pages + 1);
+        if !has_more {
+            break;
+        }
+    }
+    assert_eq!(names, (0..COUNT).map(|n| format!("d{n:02}")).collect::<Vec<_>>());
+    assert!(pages > 1, "all in one page");
+    assert_eq!(life.names("", 1000).await.len(), COUNT);
     life.end().await;
 }
 

@@ -9,7 +9,7 @@ use std::{borrow::Cow, io, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -45,7 +45,8 @@ pub async fn list(State(context): State<Context>, uri: Uri, headers: HeaderMap) 
 }
 
 /// `GET /api/events/{id}`
-pub async fn one(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn one(State(context): State<Context>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(id) = id?;
     let parsed = Uuid::try_parse(&id)
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("{id:?} is no event id: expected a UUID")))?;
     let found = context.services.events.event(parsed).await?;

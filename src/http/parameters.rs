@@ -22,13 +22,17 @@ impl Parameters {
         Self(axum::extract::Query::try_from_uri(uri).map(|query| query.0).unwrap_or_default())
     }
 
-    /// All values of a parameter; an empty one counts as absent.
+    /// All values of a parameter; an empty one counts as absent. No name, topic or time holds U+0000, and the
+    /// database takes no text that does.
     fn all(&self, name: &'static str) -> Result<Vec<&str>, Problem> {
         let values = self.0.iter().filter(|(other, value)| other == name && !value.is_empty());
         let values: Vec<_> = values.map(|(_, value)| value.as_str()).collect();
         if values.len() > limits::STREAM_FILTERS {
             let most = limits::STREAM_FILTERS;
             return Err(Problem::parameter(name, format_args!("expected at most {most} values, not {}", values.len())));
+        }
+        if values.iter().any(|value| value.contains('\0')) {
+            return Err(Problem::parameter(name, "must not contain U+0000"));
         }
         Ok(values)
     }

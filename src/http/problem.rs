@@ -1,6 +1,7 @@
 //! Refusals: the one place that turns an error into an HTTP answer (RFC 9457).
 
 use axum::{
+    extract::rejection::PathRejection,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -38,6 +39,13 @@ impl Problem {
     pub fn parameter(name: &'static str, detail: impl std::fmt::Display) -> Self {
         let detail = format!("`{name}`: {detail}");
         Self { parameter: Some(name), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+}
+
+/// A path that is not UTF-8 once decoded.
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -94,7 +94,11 @@ async fn devices(State(context): State<Context>, uri: Uri) -> Result<Json<Device
     Ok(Json(context.services.devices.page(parameters::devices(&uri)?).await?))
 }
 
-async fn device(State(context): State<Context>, Path(name): Path<String>) -> Result<Json<DeviceInfo>, Problem> {
+async fn device(
+    State(context): State<Context>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<DeviceInfo>, Problem> {
+    let Path(name) = name?;
     let found = context.services.devices.device(&name).await?;
     found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("nothing is known of a device {name:?}")))
 }
@@ -103,7 +107,11 @@ async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<Sessi
     Ok(Json(context.services.sessions.page(parameters::sessions(&uri)?).await?))
 }
 
-async fn session(State(context): State<Context>, Path(client_id): Path<String>) -> Result<Json<SessionInfo>, Problem> {
+async fn session(
+    State(context): State<Context>,
+    client_id: Result<Path<String>, PathRejection>,
+) -> Result<Json<SessionInfo>, Problem> {
+    let Path(client_id) = client_id?;
     let found = context.services.sessions.session(&client_id).await?;
     found
         .map(Json)

@@ -261,6 +261,10 @@ async fn wrong_parameters_are_named_with_what_is_right() {
         ("/api/sessions?limit=1001", "limit", "1 to 1000"),
         ("/api/sessions?filters=yes", "filters", "true or false"),
         ("/api/sessions?cursor=a&cursor=b", "cursor", "one value only"),
+        ("/api/events?subject=%00", "subject", "U+0000"),
+        ("/api/events?type=a%00b", "type", "U+0000"),
+        ("/api/series?device=a%00&metric=t", "device", "U+0000"),
+        ("/api/series?device=a&metric=t%00", "metric", "U+0000"),
     ] {
         let (status, problem) = server.json(path).await;
         assert_eq!((status, &problem["status"]), (StatusCode::BAD_REQUEST, &json!(400)), "{path}");
@@ -410,6 +414,16 @@ async fn devices_are_pages_by_name() {
     assert_eq!((status, &device["metrics"]["t"]["value"]), (StatusCode::OK, &json!(21.5)));
     for (path, status) in [("nobody", StatusCode::NOT_FOUND), ("unavailable", StatusCode::SERVICE_UNAVAILABLE)] {
         assert_eq!(server.json(&format!("/api/devices/{path}")).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_utf_8_is_a_problem_like_any_other() {
+    let server = TestServer::start().await;
+    for path in ["/api/events/%FF", "/api/devices/%FF", "/api/sessions/%FF"] {
+        let response = server.get(path).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(header(response.headers(), "content-type"), "application/problem+json", "{path}");
     }
 }
 

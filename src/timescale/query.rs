@@ -108,7 +108,7 @@ async fn page(
     session: &mut PgConnection,
     table: &EventsTable,
     query: &EventQuery,
-    after: Option<(Micros, Uuid)>,
+    after: Option<(i64, Uuid)>,
 ) -> Result<EventPage, QueryError> {
     let mut sql = select(table, query, after);
     let mut rows = sql.build().fetch(session);
@@ -121,13 +121,19 @@ async fn page(
         let json = event_json(&row)?;
         bytes += json.len();
         page.events.push(json);
-        last = Some(format!("{}_{}", micros(&row)?.get(), row.try_get::<Uuid, _>("id")?.simple()));
+        last = Some(format!("{}_{}", row.try_get::<i64, _>("micros")?, row.try_get::<Uuid, _>("id")?.simple()));
     }
     Ok(page)
 }
 
-fn parse_cursor(text: &str) -> Result<(Micros, Uuid), QueryError> {
-    parse_position(text).ok_or(QueryError::Cursor)
+/// The position of a row: its time as [`TIME`] has it, which may be beyond what an event can show, and its id.
+fn parse_cursor(text: &str) -> Result<(i64, Uuid), QueryError> {
+    let parse = || {
+        let (micros, id) = text.split_once('_')?;
+        let micros = micros.parse().ok().filter(|micros| *micros >= FIRST_TIME || *micros == i64::MIN)?;
+        Some((micros, Uuid::try_parse(id).ok()?))
+    };
+    parse().ok_or(QueryError::Cursor)
 }
 
 /// A time in microseconds and a UUID.
@@ -136,12 +142,38 @@ pub(super) fn parse_position(text: &str) -> Option<(Micros, Uuid)> {
     Some((Micros::new(micros.parse().ok()?).ok()?, Uuid::try_parse(id).ok()?))
 }
 
+/// A row's time in microseconds; what is infinite, or too far to be counted so, is the last or first number. Others
+/// write such times, and a page with one of them must still be a page.
+const TIME: &str = "greatest(least(extract(epoch from timestamp) * 1000000, 9223372036854775807),
+         -9223372036854775808)::int8";
+
+/// PostgreSQL has no time before 4714-11-24 BC, in microseconds.
+const FIRST_TIME: i64 = -210_866_803_200_000_000;
+
+/// A time that was read as [`TIME`], exactly: pages would else repeat or leave out rows.
+fn push_time(sql: &mut QueryBuilder<Postgres>, micros: i64) {
+    const DAY: i64 = 86_400_000_000;
+    match micros {
+        i64::MAX => sql.push("'infinity'::timestamptz"),
+        i64::MIN => sql.push("'-infinity'::timestamptz"),
+        _ => {
+            let (days, rest) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
+            let (seconds, rest) = (rest / 1_000_000, rest % 1_000_000);
+            sql.push("((timestamp 'epoch' + ").push_bind(format!("{days} days {seconds} seconds {rest} microseconds"));
+            sql.push("::interval) at time zone 'UTC')")
+        }
+    };
+}
+
 fn select_from(table: &EventsTable) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(
-        "select id, (extract(epoch from timestamp) * 1000000)::int8 as micros, type, subject_id::text as subject_id,
-         subject_type, data::text as data, metadata::text as metadata, source, correlation_id, user_id from ",
+    // A table that the pod has made may have nulls where an event has none; the stream shows them as empty too.
+    let mut sql = QueryBuilder::new("select id, ");
+    sql.push(TIME).push(
+        " as micros, coalesce(type, '') as type, coalesce(subject_id::text, '') as subject_id,
+         coalesce(subject_type, '') as subject_type, coalesce(data::text, 'null') as data, metadata::text as metadata,
+         source, correlation_id, coalesce(user_id, '') as user_id from ",
     );
-    sql.push(table.layout.relation(&table.name)).push(" where true");
+    sql.push(table.layout.relation(&table.name)).push(" where id is not null and timestamp is not null");
     sql
 }
 
@@ -157,7 +189,7 @@ fn push_subject(sql: &mut QueryBuilder<Postgres>, table: &EventsTable, subject: 
 }
 
 /// Times go as text: what `sqlx` has for them needs another library of calendars.
-fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>) -> QueryBuilder<Postgres> {
+fn select(table: &EventsTable, query: &EventQuery, after: Option<(i64, Uuid)>) -> QueryBuilder<Postgres> {
     let mut sql = select_from(table);
     if let Some(event_type) = &query.event_type {
         sql.push(" and type = ").push_bind(event_type.clone());
@@ -188,10 +220,11 @@ fn select(table: &EventsTable, query: &EventQuery, after: Option<(Micros, Uuid)>
     }
     if let Some((time, id)) = after {
         // The time by itself as well: only by that are chunks left out.
-        let time = time.to_string();
-        sql.push(" and timestamp ").push(beyond).push("= ").push_bind(time.clone()).push("::timestamptz");
-        sql.push(" and (timestamp, id) ").push(beyond).push(" (").push_bind(time).push("::timestamptz, ");
-        sql.push_bind(id).push(")");
+        sql.push(" and timestamp ").push(beyond).push("= ");
+        push_time(&mut sql, time);
+        sql.push(" and (timestamp, id) ").push(beyond).push(" (");
+        push_time(&mut sql, time);
+        sql.push(", ").push_bind(id).push(")");
     }
     sql.push(format!(" order by timestamp {direction}, id {direction} limit "));
     sql.push_bind(i64::from(query.limit) + 1);
@@ -270,8 +303,11 @@ mod tests {
     fn only_cursors_of_pages_are_taken() {
         let id = Uuid::from_u128(7);
         let (time, parsed) = parse_cursor(&format!("5_{}", id.simple())).unwrap();
-        assert_eq!((time.get(), parsed), (5, id));
-        for text in ["", "5", "5_x", "x_00000000000000000000000000000007", "99999999999999999999_7"] {
+        assert_eq!((time, parsed), (5, id));
+        let before_all = format!("{}_{}", FIRST_TIME - 1, id.simple());
+        for text in
+            [before_all.as_str(), "", "5", "5_x", "x_00000000000000000000000000000007", "99999999999999999999_7"]
+        {
             assert!(matches!(parse_cursor(text), Err(QueryError::Cursor)), "{text}");
         }
     }

@@ -37,7 +37,7 @@ pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
-pub use json::write_json_string;
+pub use json::{JsonParts, write_json_string};
 pub use listen_address::{ListenAddress, ListenAddressError};
 pub use measurement::{Measurement, Measurements};
 pub use origin::{Origin, OriginError, is_loopback};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{
     bridge::Bridge,
-    clients::{Library, mosquitto},
+    clients::{Library, Subscriber, mosquitto, python},
     eventually,
     process::Process,
     raw_mqtt::{Connect, DISCONNECT, PINGREQ, Publish, Version, ack, kind, subscribe, unsubscribe},
@@ -44,6 +44,37 @@ async fn every_library_hears_every_other_at_every_qos() {
         assert_eq!(received, sent, "{library:?}");
     }
     drop(subscribers);
+    bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gmqtt_gets_what_came_while_it_was_away() {
+    let bridge = Bridge::start().await;
+    let port = bridge.port();
+    let gmqtt = |what: &str| {
+        let mut command = python("gmqtt_client.py");
+        command.args([what, "--port", &port, "--qos", "2", "--id", "gmqtt-away", "--filter", "away/#"]);
+        command
+    };
+    let mut first = Subscriber::start(gmqtt("subscribe")).await;
+    Library::Gmqtt.publish(&port, 1, [("away/1".to_owned(), "here".to_owned())]).await;
+    assert_eq!(first.messages(1).await[0]["payload"], "here");
+    // It prints a message before it acknowledges it.
+    eventually("nothing in flight", async || {
+        let answer = reqwest::get(bridge.url("/api/sessions/gmqtt-away")).await.unwrap();
+        let session: Value = answer.json().await.unwrap();
+        (session["inFlight"] == 0).then_some(())
+    })
+    .await;
+    drop(first);
+    for qos in [1, 2] {
+        Library::Paho.publish(&port, qos, [(format!("away/{qos}"), format!("missed {qos}"))]).await;
+    }
+    let mut second = Subscriber::start(gmqtt("resume")).await;
+    Library::Gmqtt.publish(&port, 2, [("away/3".to_owned(), "back".to_owned())]).await;
+    let payloads: Vec<_> = second.messages(3).await.into_iter().map(|message| message["payload"].clone()).collect();
+    assert_eq!(payloads, ["missed 1", "missed 2", "back"]);
+    drop(second);
     bridge.finish(&[]).await;
 }
 

@@ -120,6 +120,45 @@ async fn assert_every_event_once(store: &EventStore, order: Order, expected: &[i
     assert_eq!(sizes, [60, 60, 60, 60, 10]);
 }
 
+/// A table of the pod whose columns may be null, and rows as no device sends them: 0 to 6 by time.
+const ODD_ROWS: &str = "drop table events;
+    create table events (id uuid primary key, timestamp timestamptz, type text, subject_id text, subject_type text,
+        data jsonb, metadata jsonb, source text, correlation_id uuid, user_id text);
+    insert into events (id, timestamp, data) select gen_random_uuid(), time::timestamptz, jsonb_build_object('n', n)
+        from (values (0, '-infinity'), (1, '0044-03-15 BC'), (2, '1969-12-31 23:59:59.999999+00'),
+            (3, '9999-12-31 23:59:59.999999+00'), (4, '250000-01-01'), (5, 'infinity'), (6, 'infinity')) as odd (n, time);
+    update events set id = '00000000-0000-4000-8000-000000000000' where data->>'n' = '5';
+    insert into events (id, data) values (gen_random_uuid(), null)";
+
+#[tokio::test]
+async fn odd_rows_of_other_writers_are_shown_once_and_leave_the_other_events_readable() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+    let pool = database.pool();
+    sqlx::raw_sql(ODD_ROWS).execute(&pool).await.unwrap();
+
+    let store = EventStore::new(&database.settings());
+    for (order, expected) in [(Order::OldestFirst, [0, 1, 2, 3, 4, 5, 6]), (Order::NewestFirst, [6, 5, 4, 3, 2, 1, 0])]
+    {
+        let (mut query, mut found) = (EventQuery { order, ..any(1) }, Vec::new());
+        for _ in expected {
+            let page = values(&store, &query).await;
+            found.extend(page.iter().map(|event| event["data"]["n"].clone()));
+            assert_eq!(
+                (&page[0]["userId"], &page[0]["subjectId"], &page[0]["type"]),
+                (&"".into(), &"".into(), &"".into())
+            );
+            query.cursor = store.events(&query).await.unwrap().next_cursor;
+        }
+        assert_eq!((found, query.cursor), (expected.map(Value::from).to_vec(), None));
+    }
+    drop(store);
+    pool.close().await;
+    database.drop().await;
+}
+
 #[tokio::test]
 async fn a_series_is_made_of_whatever_numbers_events_hold() {
     let (database, journal) = (TestDatabase::create().await, TestJournal::open());

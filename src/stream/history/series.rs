@@ -5,7 +5,7 @@ use crate::{
     journal::{Journal, Record},
     limits,
     stream::source::{Next, Source},
-    types::{Bucket, EventMapper, SeriesBuilder, SeriesQuery},
+    types::{Bucket, EventMapper, JsonParts, SeriesBuilder, SeriesQuery},
 };
 
 /// The buckets that have a value, by time.
@@ -44,13 +44,29 @@ pub async fn buckets(
 
 /// The number at a path of names and indexes.
 fn number_at(json: &str, path: &[String]) -> Option<f64> {
-    let data: serde_json::Value = serde_json::from_str(json).ok()?;
-    let mut value = &data;
+    let mut value = json;
     for step in path {
-        value = match value {
-            serde_json::Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
-            other => other.get(step)?,
+        value = match JsonParts::of(value) {
+            JsonParts::Array(items) => *items.get(step.parse::<usize>().ok()?)?,
+            JsonParts::Object(members) => *members.get(step)?,
+            JsonParts::Scalar => return None,
         };
     }
-    value.as_f64().filter(|number| number.abs() < 1e300)
+    let number: serde_json::Number = serde_json::from_str(value).ok()?;
+    number.as_f64().filter(|number| number.abs() < 1e300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_float_can_hold_hides_no_number_beside_it() {
+        let json = r#"{"big":1e400,"half":"\ud800","t":[{"x":2.5},1e299,1e301],"text":"7"}"#;
+        let at = |path: &str| number_at(json, &path.split('.').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!((at("t.0.x"), at("t.1")), (Some(2.5), Some(1e299)));
+        for none in ["big", "half", "t", "t.2", "t.3", "t.0", "text", "text.0", "nothing"] {
+            assert_eq!(at(none), None, "{none}");
+        }
+    }
 }

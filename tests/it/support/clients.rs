@@ -1,5 +1,5 @@
-//! Clients that users have, as processes: mosquitto's, paho, aiomqtt, MQTT.js, `eventsource` and
-//! Chromium.
+//! Clients that users have, as processes: mosquitto's, paho, aiomqtt, gmqtt, MQTT.js, `eventsource`
+//! and Chromium.
 
 use std::{path::Path, process::Command};
 
@@ -16,6 +16,8 @@ pub enum Library {
     Paho311,
     /// aiomqtt, MQTT 5.
     Aiomqtt,
+    /// gmqtt, MQTT 5.
+    Gmqtt,
     /// MQTT.js, MQTT 5.
     MqttJs,
     /// MQTT.js, MQTT 3.1.1.
@@ -24,12 +26,13 @@ pub enum Library {
 
 impl Library {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Paho, Self::Paho311, Self::Aiomqtt, Self::MqttJs, Self::MqttJs311];
+    pub const ALL: [Self; 6] = [Self::Paho, Self::Paho311, Self::Aiomqtt, Self::Gmqtt, Self::MqttJs, Self::MqttJs311];
 
     fn command(self, what: &str, port: &str, qos: u8) -> Command {
         let mut command = match self {
             Self::Paho | Self::Paho311 => python("paho_client.py"),
             Self::Aiomqtt => python("aiomqtt_client.py"),
+            Self::Gmqtt => python("gmqtt_client.py"),
             Self::MqttJs | Self::MqttJs311 => node("mqttjs_client.mjs"),
         };
         command.args([what, "--port", port, "--qos", &qos.to_string()]);

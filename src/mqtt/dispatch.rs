@@ -17,7 +17,7 @@ use super::{
         change::{self, Change, options_byte},
     },
     mailbox::{Entry, Identifiers, Put},
-    retained::{self, Retained},
+    retained::{self, Retained, RetainedLimits},
     routing::{GroupId, Made, Routing, SubscriptionOptions, Target},
     session::{Session, SessionId, SessionState},
     system::SystemTopics,
@@ -48,6 +48,8 @@ pub struct Dispatch {
     pub(super) broker: Arc<Broker>,
     pub(super) routing: Routing,
     pub(super) retained: Retained,
+    /// Of the life whose records are applied: a start retains again what that one did.
+    pub(super) retained_limits: RetainedLimits,
     pub(super) ledger: Ledger,
     pub(super) system: SystemTopics,
     /// While a start applies records again, there are no clients, and what was full is known.
@@ -66,6 +68,7 @@ impl Dispatch {
     pub fn new(broker: Arc<Broker>) -> Self {
         Self {
             system: SystemTopics::new(broker.settings.sys_interval),
+            retained_limits: broker.settings.retained,
             broker,
             routing: Routing::default(),
             retained: Retained::default(),
@@ -169,7 +172,11 @@ impl Dispatch {
         let has_room = |id| ledger.get(id).is_some_and(|account| !account.full);
         let is_there = |id| has_room(id) && ledger.get(id).is_some_and(|account| account.connected);
         // Where every queue is full, one of them counts it.
-        let target = group.next(is_there).or_else(|| group.next(has_room)).or_else(|| group.next(|_| true));
+        let target = group
+            .next(is_there)
+            .or_else(|| group.next_acknowledging(has_room))
+            .or_else(|| group.next(has_room))
+            .or_else(|| group.next(|_| true));
         let Some(target) = target else { return };
         let (text, turn) = (group.text.clone(), group.turn);
         self.ledger.changes.set_group(&text, Some((id, turn)));
@@ -242,7 +249,7 @@ impl Dispatch {
     }
 
     fn retain(&mut self, publication: &Publication<'_>) {
-        let record = match self.retained.retain(publication, self.broker.settings.retained) {
+        let record = match self.retained.retain(publication, self.retained_limits) {
             retained::Change::Nothing => return,
             retained::Change::Set(record) => Some(record),
             retained::Change::Removed => None,

@@ -4,6 +4,8 @@
 //! A message of QoS 1 moves whether it was sent or not; one of QoS 2 that was sent stays, because its
 //! delivery must be completed to the same client [MQTT-4.8.2-4] or not at all [MQTT-4.8.2-5]. It
 //! keeps its number in the queue that it leaves, so that no other message's number changes.
+//!
+//! Nothing moves to a member at QoS 0 as long as the one that has it may come back, or another acknowledges.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -68,7 +70,7 @@ impl Dispatch {
 
     fn has_others(&self, group: GroupId, than: SessionId) -> bool {
         let is_there = |id| id != than && self.ledger.get(id).is_some_and(|account| account.connected);
-        self.routing.group(group).is_some_and(|found| found.members().any(is_there))
+        self.routing.group(group).is_some_and(|found| found.members().any(|id| is_there(id) && found.acknowledges(id)))
     }
 
     fn hand_over_group(&mut self, from: SessionId, group: GroupId, anyone: bool) {
@@ -102,7 +104,12 @@ impl Dispatch {
         let ledger = &self.ledger;
         let is_there = |id| id != from && ledger.get(id).is_some_and(|account| account.connected);
         let Some(found) = self.routing.group_mut(group) else { return };
-        let Some(target) = found.next(is_there).or_else(|| found.next(|id| anyone && id != from)) else { return };
+        let target = found
+            .next_acknowledging(is_there)
+            .or_else(|| found.next_acknowledging(|id| anyone && id != from))
+            .or_else(|| found.next(is_there))
+            .or_else(|| found.next(|id| anyone && id != from));
+        let Some(target) = target else { return };
         self.ledger.changes.set_group(&found.text, Some((group, found.turn)));
         let entry = Entry { qos: entry.qos.min(target.maximum_qos), identifiers: target.identifiers, ..entry.clone() };
         // Whatever its limits say: it is no new message, and must not be lost on the way.

@@ -50,6 +50,7 @@ impl Dispatch {
         dispatch.replay = None;
         dispatch.best_effort_to = replayed;
         dispatch.revive();
+        dispatch.settle_limits();
         let changes = dispatch.ledger.take_changes();
         store.commit(Consumer::Dispatcher, changes.checkpoint(), replayed)?;
         Ok((dispatch, replayed))
@@ -63,6 +64,7 @@ impl Dispatch {
         let mut closures = Closures::default();
         each_record(&broker, checkpoint, |record| note_closure(record, &mut closures))?;
         dispatch.replay = Some(closures);
+        dispatch.retained_limits = store::load_limits(store)?.unwrap_or(dispatch.retained_limits);
         let replayed = each_record(&broker, checkpoint, |record| dispatch.apply(record, Pass::Durable))?;
         Ok((dispatch, replayed))
     }
@@ -126,6 +128,23 @@ impl Dispatch {
         let is_over = |account: &Account| account.expires_at().is_some_and(|end| end <= now);
         let expired: Vec<_> = self.ledger.iter().filter(|(_, account)| is_over(account)).map(|(id, _)| *id).collect();
         expired.into_iter().for_each(|id| self.end(id));
+    }
+
+    /// From here on the limits of this life hold, and are on record before anything that they decide. What is
+    /// retained beyond them was acknowledged as that, and stays.
+    fn settle_limits(&mut self) {
+        let limits = self.broker.settings.retained;
+        self.retained_limits = limits;
+        self.ledger.changes.set_limits(limits);
+        if self.retained.exceeds(limits) {
+            tracing::warn!(
+                messages = self.retained.len(),
+                bytes = self.retained.bytes(),
+                maximum_messages = limits.messages,
+                maximum_bytes = limits.bytes,
+                "more is retained than the limits now let in: it is kept, and nothing is retained beside it"
+            );
+        }
     }
 
     /// Fills the living sessions with what waits for them.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Bounds of what is retained.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetainedLimits {
     /// Topics.
     pub messages: usize,
@@ -34,20 +34,24 @@ pub enum Change {
     Removed,
     /// There was none to be removed.
     Nothing,
-    /// It is beyond a limit. What its topic had before is gone: it is not the newest any more.
+    /// It needs more room than what its topic had, and is beyond a limit. What there was is gone: it is not the
+    /// newest any more.
     Full,
 }
 
 impl Retained {
     /// Takes a publication with the retain flag into account; an empty payload removes.
     pub fn retain(&mut self, publication: &Publication<'_>, limits: RetainedLimits) -> Change {
-        let existed = self.remove(publication.topic);
+        let before = self.remove(publication.topic);
         if publication.payload.is_empty() {
-            return if existed { Change::Removed } else { Change::Nothing };
+            return if before.is_some() { Change::Removed } else { Change::Nothing };
         }
         let record = Arc::new(OwnedRecord::of(publication));
         let bytes = record.as_bytes().len() as u64;
-        if self.messages.len() >= limits.messages || self.bytes + bytes > limits.bytes {
+        // Where the limits have been lowered, what there is goes on and only grows no more.
+        let one_more = before.is_none() && self.messages.len() >= limits.messages;
+        let larger = before.is_none_or(|before| bytes > before) && self.bytes + bytes > limits.bytes;
+        if one_more || larger {
             return Change::Full;
         }
         self.bytes += bytes;
@@ -55,10 +59,11 @@ impl Retained {
         Change::Set(record)
     }
 
-    fn remove(&mut self, topic: &str) -> bool {
-        let removed = self.messages.remove(topic);
-        self.bytes -= removed.as_ref().map_or(0, |record| record.as_bytes().len() as u64);
-        removed.is_some()
+    /// Removes what a topic has; its bytes.
+    fn remove(&mut self, topic: &str) -> Option<u64> {
+        let removed = self.messages.remove(topic)?.as_bytes().len() as u64;
+        self.bytes -= removed;
+        Some(removed)
     }
 
     /// Puts messages of an earlier life back.
@@ -83,6 +88,12 @@ impl Retained {
     /// The messages.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<OwnedRecord>> {
         self.messages.values()
+    }
+
+    /// Whether there is more than these limits let in.
+    #[must_use]
+    pub fn exceeds(&self, limits: RetainedLimits) -> bool {
+        self.messages.len() > limits.messages || self.bytes > limits.bytes
     }
 
     /// How many topics have one.
@@ -159,7 +170,20 @@ mod tests {
         assert_eq!(payloads(&retained, "#").len(), 5);
         assert!(matches!(retained.retain(&publication("f", "x"), LIMITS), Change::Full));
         let narrow = RetainedLimits { bytes: 0, ..LIMITS };
-        assert!(matches!(retained.retain(&publication("a", "new"), narrow), Change::Full));
+        assert!(matches!(retained.retain(&publication("a", "longer"), narrow), Change::Full));
         assert!(payloads(&retained, "a").is_empty());
+    }
+
+    #[test]
+    fn lowered_limits_take_nothing_away() {
+        let mut retained = Retained::default();
+        for topic in ["a", "b", "c"] {
+            retained.retain(&publication(topic, "old"), LIMITS);
+        }
+        let narrow = RetainedLimits { messages: 1, bytes: 1 };
+        assert!(retained.exceeds(narrow) && !retained.exceeds(LIMITS));
+        assert!(matches!(retained.retain(&publication("a", "new"), narrow), Change::Set(_)));
+        assert!(matches!(retained.retain(&publication("d", "new"), narrow), Change::Full));
+        assert_eq!(payloads(&retained, "#"), ["new", "old", "old"]);
     }
 }

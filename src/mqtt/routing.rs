@@ -124,6 +124,18 @@ impl Group {
         chosen
     }
 
+    /// Whether a member gets messages with an acknowledgement: at QoS 0 one that moves to it can be lost.
+    #[must_use]
+    pub fn acknowledges(&self, id: SessionId) -> bool {
+        self.members.iter().any(|member| member.session.id == id && member.maximum_qos > Qos::AtMostOnce)
+    }
+
+    /// As [`Group::next`], for members whose clients acknowledge.
+    pub fn next_acknowledging(&mut self, may: impl Fn(SessionId) -> bool) -> Option<Target> {
+        let those: SmallVec<[SessionId; 8]> = self.members().filter(|&id| self.acknowledges(id) && may(id)).collect();
+        self.next(|id| those.contains(&id))
+    }
+
     /// As [`Group::next`], for a message that only a client that is there can get.
     pub fn next_online(&mut self) -> Option<Target> {
         let turn = self.turn;

@@ -274,3 +274,53 @@ async fn nobody_absent_or_full_gets_a_turn_while_another_has_room() {
         bridge.finish(&["the session's queue is full"]).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_to_a_member_that_acknowledges_nothing() {
+    for (version, cut) in CASES {
+        let mut bridge = Bridge::start().await;
+        let mut acknowledging = member(&bridge, version, "a", 1).await;
+        publish_numbers(&bridge, version, 0..3, 1).await;
+        assert_eq!(take(&mut acknowledging, 3).await.iter().map(number).collect::<Vec<_>>(), [0, 1, 2]);
+        let mut best_effort = member(&bridge, version, "b", 0).await;
+        leave(acknowledging).await;
+        best_effort.ping().await;
+
+        bridge.cut(cut).await;
+        let mut best_effort = back(&bridge, version, "b").await;
+        sync(&mut best_effort).await;
+        let mut acknowledging = back(&bridge, version, "a").await;
+        let again = take(&mut acknowledging, 3).await;
+        assert_eq!(
+            again.iter().map(|message| (number(message), message.dup)).collect::<Vec<_>>(),
+            [(0, true), (1, true), (2, true)]
+        );
+        best_effort.ping().await;
+
+        // To one that does, they move.
+        leave(acknowledging).await;
+        let mut other = member(&bridge, version, "c", 1).await;
+        let mut moved = BTreeSet::new();
+        while moved.len() < 3 {
+            moved.insert(number(&other.message().await));
+        }
+        assert_eq!(moved, (0..3).collect());
+        bridge.finish(&[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_is_there_a_message_waits_with_a_member_that_acknowledges() {
+    for version in [Version::V4, Version::V5] {
+        let bridge = Bridge::start().await;
+        for (id, qos) in [("a", 0), ("b", 1), ("c", 0)] {
+            leave(member(&bridge, version, id, qos).await).await;
+        }
+        publish_numbers(&bridge, version, 0..6, 1).await;
+        let mut waiting = back(&bridge, version, "b").await;
+        for n in 0..6 {
+            assert_eq!(number(&waiting.message().await), n);
+        }
+        bridge.finish(&[]).await;
+    }
+}

@@ -7,6 +7,7 @@
 //! | `queue` | number, first message's number | a chunk of the queue |
 //! | `group` | filter with `$share/…` | group's number, its turn |
 //! | `retained` | topic | the record |
+//! | `limit` | `retained` | messages and bytes that were retained at most when the journal's last records were made |
 //!
 //! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
 //! varints.
@@ -21,6 +22,7 @@ use hashbrown::HashMap;
 use super::{
     super::{
         mailbox::Packed,
+        retained::RetainedLimits,
         routing::GroupId,
         session::{Session, SessionId},
         varint::{read_str, read_varint, unzigzag, write_bytes, write_varint, zigzag},
@@ -40,6 +42,7 @@ const SUBSCRIPTIONS: &str = "subscription";
 const QUEUES: &str = "queue";
 const GROUPS: &str = "group";
 const RETAINED: &str = "retained";
+const LIMITS: &str = "limit";
 
 const CONNECTED: u8 = 1;
 const WILL_PENDING: u8 = 1 << 1;
@@ -90,6 +93,14 @@ impl Changes {
             value
         });
         self.rows.insert((GROUPS, text.as_bytes().to_vec()), value);
+    }
+
+    /// The limits that decide what is retained from now on.
+    pub fn set_limits(&mut self, limits: RetainedLimits) {
+        let mut value = Vec::new();
+        write_varint(&mut value, limits.messages as u64);
+        write_varint(&mut value, limits.bytes);
+        self.rows.insert((LIMITS, RETAINED.as_bytes().to_vec()), Some(value));
     }
 
     pub(super) fn set_session(&mut self, id: SessionId, account: &mut Account) {
@@ -163,6 +174,18 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Stored { retained, groups, sessions })
     })
+}
+
+/// The limits that decided what was retained since the checkpoint.
+///
+/// # Errors
+/// [`StateError`]
+pub fn load_limits(store: &StateStore) -> Result<Option<RetainedLimits>, StateError> {
+    let Some(value) = store.get(LIMITS, RETAINED.as_bytes())? else { return Ok(None) };
+    let mut rest = value.as_slice();
+    let messages = read_varint(&mut rest).and_then(|messages| usize::try_from(messages).ok());
+    let limits = messages.zip(read_varint(&mut rest)).map(|(messages, bytes)| RetainedLimits { messages, bytes });
+    limits.map(Some).ok_or(StateError::Value { space: LIMITS })
 }
 
 /// Every row of a space, unless `take` says of one that it is damaged.

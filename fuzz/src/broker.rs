@@ -59,12 +59,13 @@ impl Served {
         let (journal, _) = Journal::open(&home.path().join("journal"), options).expect("an empty journal opens");
         let store = StateStore::open(&home.path().join("state"), journal.id(), 1 << 20).expect("an empty store opens");
         let settings = settings();
+        let terms = Terms::new(settings.profile.clone(), None);
         let broker = Broker::new(journal.clone(), settings, Box::new(|topic| topic.starts_with('g')));
         let dispatcher = Dispatcher::restore(&broker, Arc::new(store)).expect("nothing is restored");
         journal.start_retention();
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.spawn(dispatcher.run(CancellationToken::new()));
-        let door = Door::new(broker, Terms::new(settings.profile, None), Admission::Open);
+        let door = Door::new(broker, terms, Admission::Open);
         Self { runtime: Mutex::new(runtime), journal, door, _home: home }
     }
 

@@ -59,6 +59,16 @@ pub const DESCRIPTOR_RESERVE_DIVISOR: u64 = 20;
 /// File descriptors that MQTT connections leave to others at least.
 pub const DESCRIPTOR_RESERVE: u64 = 32;
 
+/// Share of the file descriptors that strangers leave to clients from addresses that are known: 5 %.
+pub const DESCRIPTOR_KNOWN_DIVISOR: u64 = 20;
+
+/// File descriptors that strangers leave to them at least.
+pub const DESCRIPTOR_KNOWN: u64 = 16;
+
+/// Addresses of clients that were no strangers which are remembered, at some 20 bytes each. A site's devices
+/// mostly come from few.
+pub const KNOWN_ADDRESSES: usize = 4096;
+
 /// File descriptors that HTTP connections leave to others too: to the journal, the state store
 /// and the database, which must be able to open files under any load.
 pub const DESCRIPTOR_CORE_RESERVE: u64 = 16;

@@ -19,5 +19,6 @@ pub fn raise() -> Descriptors {
     // No limit at all is as good as a very high one.
     let limit = limit.unwrap_or(u64::MAX);
     let reserve = limits::DESCRIPTOR_RESERVE.max(limit / limits::DESCRIPTOR_RESERVE_DIVISOR);
-    Descriptors::new(limit, reserve, limits::DESCRIPTOR_CORE_RESERVE)
+    let known = limits::DESCRIPTOR_KNOWN.max(limit / limits::DESCRIPTOR_KNOWN_DIVISOR);
+    Descriptors::new(limit, known, reserve, limits::DESCRIPTOR_CORE_RESERVE)
 }

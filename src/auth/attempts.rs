@@ -11,7 +11,7 @@
 
 use std::{
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -153,20 +153,9 @@ fn make_room<K: Eq + Hash>(table: &mut HashMap<K, Failures, Random>) {
     });
 }
 
-/// What is counted of a peer: an IPv4 address, or the network of an IPv6 one, of which a host has all.
+/// What is counted of a peer.
 fn source(peer: Peer) -> Option<IpAddr> {
-    let Peer::Network(address) = peer else { return None };
-    let address = address.ip().to_canonical();
-    if address.is_loopback() {
-        return None;
-    }
-    Some(match address {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    })
+    peer.source().filter(|address| !address.is_loopback())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Res
     let response = websocket::answer(&request, pages)?;
     let arrival = request.extensions().get::<Arrival>().copied();
     // From here on it is an MQTT connection like any other.
-    let Some(Arrival { peer, .. }) = arrival.filter(|arrival| services.descriptors.admit_mqtt(arrival.descriptor))
+    let Some(Arrival { peer, .. }) = arrival.filter(|arrival| services.descriptors.admit_stranger(arrival.descriptor))
     else {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later"));
     };

@@ -139,7 +139,7 @@ impl TestServer {
                 });
             }),
             allowed_origins: vec!["https://example.org".parse().unwrap()],
-            descriptors: Arc::new(Descriptors::new(1 << 20, mqtt_reserve, 16)),
+            descriptors: Arc::new(Descriptors::new(1 << 20, 0, mqtt_reserve, 16)),
             streams,
             events: events(&journal),
             devices: Arc::new(TestDevices),

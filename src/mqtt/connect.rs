@@ -120,7 +120,10 @@ impl Broker {
         };
         drop(handshake);
         match self.welcome(&connect, profile, &authenticated).await {
-            Ok((Begun { owned, introduction, .. }, agreement, out)) => {
+            Ok((Begun { owned, introduction, resumed }, agreement, out)) => {
+                if resumed || authenticated.identity.is_some() {
+                    self.known.note(peer);
+                }
                 let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
                 Ok(Opened { owned, introduction, agreement, will, identity: authenticated.identity, input, out })
             }

@@ -25,6 +25,7 @@ mod dispatcher;
 mod end;
 pub mod filter_tree;
 mod handover;
+mod known;
 mod ledger;
 mod listener;
 mod mailbox;
@@ -66,6 +67,7 @@ pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
 use directory::Directory;
+use known::KnownAddresses;
 use session::Registry;
 
 use crate::{
@@ -129,6 +131,7 @@ pub struct Broker {
     applied: AtomicU64,
     statistics: Statistics,
     access: AccessControl,
+    known: KnownAddresses,
     stopping: AtomicBool,
     connections: TaskTracker,
     /// Ends what waits for clients that have not come as far as a session.
@@ -149,6 +152,7 @@ impl Broker {
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),
             access: AccessControl::default(),
+            known: KnownAddresses::default(),
             stopping: AtomicBool::new(false),
             connections: TaskTracker::new(),
             background: CancellationToken::new(),

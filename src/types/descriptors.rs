@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Nothing is counted: a new descriptor gets the lowest free number (POSIX, section 2.6), so its
 /// number says how many others are open at least. Connections whose number is among the last ones
-/// are closed at once, and what is kept for others is never in use by them.
+/// are closed at once, and what is kept for others is never in use by them. Strangers end first, then clients that
+/// are known, then HTTP.
 #[derive(Debug)]
 pub struct Descriptors {
     limit: u64,
+    stranger_reserve: u64,
     mqtt_reserve: u64,
     http_reserve: u64,
     /// So many in use are worth a warning: nine in ten, or what is left to MQTT.
@@ -19,25 +21,31 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Of `limit` descriptors MQTT connections leave the last `mqtt_reserve` to others, and HTTP
-    /// connections the last `http_reserve`.
+    /// Of `limit` descriptors MQTT connections leave the last `mqtt_reserve` to others, strangers among
+    /// them `for_known` more, and HTTP connections the last `http_reserve`.
     #[must_use]
-    pub const fn new(limit: u64, mqtt_reserve: u64, http_reserve: u64) -> Self {
-        let (most, left) = (limit / 10 * 9, limit.saturating_sub(mqtt_reserve));
+    pub const fn new(limit: u64, for_known: u64, mqtt_reserve: u64, http_reserve: u64) -> Self {
+        let stranger_reserve = mqtt_reserve.saturating_add(for_known);
+        let (most, left) = (limit / 10 * 9, limit.saturating_sub(stranger_reserve));
         let many = if most < left { most } else { left };
-        Self { limit, mqtt_reserve, http_reserve, many, has_warned: AtomicBool::new(false) }
+        Self { limit, stranger_reserve, mqtt_reserve, http_reserve, many, has_warned: AtomicBool::new(false) }
     }
 
     /// How many connections of each of `ports` may be in their handshake, so that all of them
     /// take half of the descriptors at most.
     #[must_use]
     pub fn handshakes(&self, ports: usize) -> usize {
-        let share = self.limit.saturating_sub(self.mqtt_reserve) / 2;
+        let share = self.limit.saturating_sub(self.stranger_reserve) / 2;
         usize::try_from(share).unwrap_or(usize::MAX).checked_div(ports).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Whether an MQTT connection may keep this new descriptor.
-    pub fn admit_mqtt(&self, descriptor: i32) -> bool {
+    /// Whether an MQTT connection may keep this new descriptor, of whomever it is.
+    pub fn admit_stranger(&self, descriptor: i32) -> bool {
+        self.admit(descriptor, self.stranger_reserve)
+    }
+
+    /// Whether an MQTT connection may keep this new descriptor that comes from where clients are known.
+    pub fn admit_known(&self, descriptor: i32) -> bool {
         self.admit(descriptor, self.mqtt_reserve)
     }
 
@@ -66,21 +74,20 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_kept() {
-        let descriptors = Descriptors::new(100, 32, 8);
-        for (descriptor, mqtt, http) in
-            [(0, true, true), (67, true, true), (68, false, true), (91, false, true), (92, false, false)]
-        {
-            assert_eq!(descriptors.admit_mqtt(descriptor), mqtt, "{descriptor}");
-            assert_eq!(descriptors.admit_http(descriptor), http, "{descriptor}");
+        let descriptors = Descriptors::new(100, 12, 32, 8);
+        for (descriptor, admitted) in [(0, 3), (55, 3), (56, 2), (67, 2), (68, 1), (91, 1), (92, 0)] {
+            assert_eq!(descriptors.admit_stranger(descriptor), admitted > 2, "{descriptor}");
+            assert_eq!(descriptors.admit_known(descriptor), admitted > 1, "{descriptor}");
+            assert_eq!(descriptors.admit_http(descriptor), admitted > 0, "{descriptor}");
         }
-        assert_eq!((descriptors.handshakes(2), descriptors.handshakes(100)), (17, 1));
-        let few = Descriptors::new(10, 32, 8);
-        assert!(!few.admit_mqtt(0) && few.admit_http(1));
+        assert_eq!((descriptors.handshakes(2), descriptors.handshakes(100)), (14, 1));
+        let few = Descriptors::new(10, 4, 32, 8);
+        assert!(!few.admit_known(0) && few.admit_http(1));
     }
 
     #[test]
     fn no_limit_admits_all() {
-        let descriptors = Descriptors::new(u64::MAX, u64::MAX / 20, 16);
-        assert!(descriptors.admit_mqtt(i32::MAX));
+        let descriptors = Descriptors::new(u64::MAX, u64::MAX / 20, u64::MAX / 20, 16);
+        assert!(descriptors.admit_stranger(i32::MAX));
     }
 }

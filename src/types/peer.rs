@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 /// The other end of a connection, as the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,23 @@ pub enum Peer {
         /// The user it runs as.
         uid: u32,
     },
+}
+
+impl Peer {
+    /// Who is told apart by address: an IPv4 address, or the network of an IPv6 one, of which a host has all
+    /// addresses; none for a process of this machine.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        let Self::Network(address) = self else { return None };
+        Some(match address.ip().to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                // The machine's own is no network.
+                if address.is_loopback() { address.into() } else { Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into() }
+            }
+        })
+    }
 }
 
 impl From<SocketAddr> for Peer {

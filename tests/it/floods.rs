@@ -3,19 +3,27 @@
 use std::{io, net::SocketAddr};
 
 use serde_json::Value;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::support::{
     bridge::{Bridge, Setup},
     eventually,
-    raw_mqtt::{Connect, RawMqtt, Version, kind},
+    raw_mqtt::{Connect, DISCONNECT, RawMqtt, Version, kind},
+    scram::PasswordFile,
     within,
 };
 
 /// A bridge that may have so many file descriptors, and not one more.
 async fn with_descriptors(limit: u32, config: &str) -> Bridge {
+    limited(Setup::default().config(config), limit).start().await
+}
+
+fn limited(setup: Setup, limit: u32) -> Setup {
     let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
-    Setup::default().through(["sh", "-c", &script]).config(config).start().await
+    setup.through(["sh", "-c", &script])
 }
 
 /// A connection that was closed without a word.
@@ -130,4 +138,67 @@ async fn the_soft_limit_is_raised() {
         clients.push(bridge.client(Version::V5, &n.to_string()).await);
     }
     bridge.finish(&[]).await;
+}
+
+/// A socket to the bridge from another address of this machine.
+async fn from(source: [u8; 4], address: SocketAddr) -> RawMqtt {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    RawMqtt::on(socket.connect(address).await.unwrap(), Version::V5)
+}
+
+/// Connects from there; none where the bridge closes unheard.
+async fn try_from(source: [u8; 4], address: SocketAddr, connect: &Connect) -> Option<RawMqtt> {
+    let mut client = from(source, address).await;
+    client.try_send(&connect.encode()).await.ok()?;
+    let connack = client.read().await?;
+    assert_eq!((connack.kind(), connack.reason()), (kind::CONNACK, 0));
+    Some(client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_strangers_have_taken_the_descriptors_known_clients_still_come_in() {
+    const STRANGERS: [u8; 4] = [127, 0, 0, 2];
+    const WITH_SESSION: [u8; 4] = [127, 0, 0, 3];
+    const WITH_PASSWORD: [u8; 4] = [127, 0, 0, 4];
+    const UNKNOWN: [u8; 4] = [127, 0, 0, 5];
+    let accounts = PasswordFile::new(&[("user", "pencil")]).await;
+    let open = "[[listener]]\nbind = \"127.0.0.1:0\"\nauthentication = \"none\"";
+    let mut bridge = limited(accounts.setup().config(open), 200).start().await;
+    let (asking, open) = (bridge.addresses.mqtt, bridge.listener("mqtt", 1).parse().unwrap());
+    let kept = Connect::persistent(Version::V5, "kept");
+    let user = Connect {
+        user_name: Some("user".to_owned()),
+        password: Some(b"pencil".to_vec()),
+        ..Connect::new(Version::V5, "user")
+    };
+    for _ in 0..2 {
+        let mut client = try_from(WITH_SESSION, open, &kept).await.unwrap();
+        client.send(&DISCONNECT).await;
+        client.expect_close().await;
+    }
+    drop(try_from(WITH_PASSWORD, asking, &user).await.unwrap());
+
+    let mut strangers = Vec::new();
+    while let Some(client) = try_from(STRANGERS, open, &Connect::new(Version::V5, "")).await {
+        strangers.push(client);
+        assert!(strangers.len() < 170, "nobody is turned away");
+    }
+    assert!(strangers.len() > 80, "{}", strangers.len());
+    assert!(try_from(UNKNOWN, open, &Connect::new(Version::V5, "")).await.is_none());
+    let mut back = try_from(WITH_SESSION, open, &kept).await.expect("a session that was kept is taken up again");
+    let mut proven = try_from(WITH_PASSWORD, asking, &user).await.expect("a client that has proven itself comes in");
+    back.subscribe("t", 1).await;
+    proven.publish("t", "x", 1).await;
+    assert_eq!(back.message().await.payload, b"x");
+
+    // Theirs are not without end either: the last are HTTP's.
+    let mut more = Vec::new();
+    while let Some(client) = try_from(WITH_PASSWORD, open, &Connect::new(Version::V5, "")).await {
+        more.push(client);
+        assert!(more.len() < 30, "nobody is turned away");
+    }
+    assert!(more.len() > 5, "{}", more.len());
+    assert!(bridge.metric("synap_mqtt_connections_shed_total").await >= 3.0);
+    bridge.terminate().await;
 }

@@ -142,7 +142,7 @@ impl Listener {
                 () = stop.cancelled() => return,
             };
             match accepted {
-                Ok((socket, peer)) if !self.descriptors.admit_mqtt(socket.as_raw_fd()) => {
+                Ok((socket, peer)) if !self.admits(&socket, peer, &door.broker) => {
                     door.broker.statistics.turned_away.add(1);
                     closed.warn(|| {
                         tracing::warn!(%peer, "closed a connection unheard: the file descriptors left are kept for others");
@@ -155,6 +155,13 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Whether there is a descriptor left for a connection from there. Behind a proxy, that is the proxy.
+    fn admits(&self, socket: &Socket, peer: Peer, broker: &Broker) -> bool {
+        let descriptor = socket.as_raw_fd();
+        self.descriptors.admit_stranger(descriptor)
+            || (self.descriptors.admit_known(descriptor) && broker.known.contains(peer))
     }
 
     async fn accept(&self) -> io::Result<(Socket, Peer)> {

@@ -40,21 +40,12 @@ fn a_device_s_telemetry_becomes_an_event() {
 #[test]
 fn a_route_names_subject_and_time() {
     let routes = [Route {
-        topic: "{site}/rooms/{room}".into(),
-        event_type: "rooms.climate.measured".into(),
         subject: Some("{site}:{room}".into()),
         subject_type: "room".into(),
         timestamp: Some("/at".into()),
-        time_window: TimeWindow::default(),
-        decoder: Decoder::Auto,
-        strict: false,
-        schema: None,
-        dedupe: None,
-        kept: Kept::Event,
-        metrics: Vec::new(),
-        measure_booleans: false,
         reliability: Reliability::Guaranteed,
         stream: false,
+        ..Route::new("{site}/rooms/{room}", "rooms.climate.measured")
     }];
     let mapper = mapper(&routes);
     let event = mapper.map(&publication("hq/rooms/4", b"{\"at\":1700000000}", Qos::AtMostOnce));

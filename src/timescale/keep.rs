@@ -113,7 +113,7 @@ impl Keeper {
                     doubled.min(limits::KEEP_INTERVAL)
                 }
             };
-            if stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(jittered(pause, 10))).await.is_none() {
                 return;
             }
         }

@@ -1,12 +1,10 @@
 //! What is done about a database that fails: when to try again, and what is said about it.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pause::jittered;
 use crate::limits;
 
 /// Pauses, and one line in the log for each reason of an outage, however often they take turns.
@@ -68,9 +66,7 @@ impl Retry {
     /// Twice as long each time up to a maximum, less up to half by chance.
     pub fn pause(&self) -> Duration {
         let longest = limits::TIMESCALE_RETRY_MINIMUM * 2_u32.saturating_pow(self.failures.min(16));
-        let longest = longest.min(limits::TIMESCALE_RETRY_MAXIMUM);
-        let chance = RandomState::new().hash_one(self.failures) % 1024;
-        longest - longest / 2 * (chance as u32) / 1024
+        jittered(longest.min(limits::TIMESCALE_RETRY_MAXIMUM), 2)
     }
 }
 

@@ -5,7 +5,7 @@
 //! synced, with the sequence it is complete up to, in one atomic batch; and why the cursor that
 //! a checkpoint stands for may only advance once [`StateStore::commit`] has returned.
 
-use std::{ops::Bound, path::Path};
+use std::{collections::BTreeMap, ops::Bound, path::Path};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use uuid::Uuid;
@@ -57,21 +57,16 @@ impl Consumer {
 /// Changes that belong together, complete up to one sequence.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
-    changes: Vec<Change>,
+    spaces: BTreeMap<&'static str, Vec<Change>>,
 }
 
-/// A key of a space with its new value, or none where it is removed.
-#[derive(Debug)]
-struct Change {
-    space: &'static str,
-    key: Vec<u8>,
-    value: Option<Vec<u8>>,
-}
+/// A key with its new value, or none where it is removed.
+type Change = (Vec<u8>, Option<Vec<u8>>);
 
 impl Checkpoint {
     /// Sets a key of a space, or removes it.
     pub fn set(&mut self, space: &'static str, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
-        self.changes.push(Change { space, key: key.into(), value });
+        self.spaces.entry(space).or_default().push((key.into(), value));
     }
 }
 
@@ -123,11 +118,16 @@ impl StateStore {
     /// the store refuses every further commit.
     pub fn commit(&self, consumer: Consumer, checkpoint: Checkpoint, complete_to: Sequence) -> Result<(), StateError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for Change { space, key, value } in checkpoint.changes {
+        for (space, mut changes) in checkpoint.spaces {
             let space = self.space(space)?;
-            match value {
-                Some(value) => batch.insert(&space, key, value),
-                None => batch.remove(&space, key),
+            // The store puts them in order one by one, and does so again at a start that finds them in its log: that
+            // takes several times as long where one is not near the next.
+            changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(&space, key, value),
+                    None => batch.remove(&space, key),
+                }
             }
         }
         batch.insert(&self.meta, consumer.position_key(), complete_to.0.to_le_bytes().as_slice());

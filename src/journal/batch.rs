@@ -6,8 +6,14 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
+use parking_lot::Mutex;
+
 use super::record::{self, HEADER_BYTES, Header, Origin, Record, Salt};
 use crate::types::{Micros, Publication, Sequence, Signal};
+
+/// What the allocator and the reference count take for a batch besides its own bytes: three allocations. Where
+/// each record travels alone, that counts.
+const ALLOCATOR_BYTES: usize = 64;
 
 /// Encodes records for one append. The connection does this work, outside of any lock.
 #[derive(Debug, Default)]
@@ -70,7 +76,7 @@ impl BatchBuilder {
             bytes: self.bytes,
             offsets: self.offsets,
             outcome: AtomicU8::new(Outcome::Pending as u8),
-            signal,
+            signal: Mutex::new(signal),
         }
     }
 }
@@ -103,7 +109,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
     outcome: AtomicU8,
-    signal: Option<Arc<Signal>>,
+    /// Until the outcome is known: it holds on to a connection's task, and a batch may stay in memory for long.
+    signal: Mutex<Option<Arc<Signal>>>,
 }
 
 impl Batch {
@@ -119,7 +126,7 @@ impl Batch {
             bytes,
             offsets,
             outcome: AtomicU8::new(Outcome::Durable as u8),
-            signal: None,
+            signal: Mutex::new(None),
         }
     }
 
@@ -172,7 +179,7 @@ impl Batch {
 
     /// Memory it takes, in bytes.
     pub(super) const fn footprint(&self) -> usize {
-        self.bytes.capacity() + self.offsets.capacity() * size_of::<u32>() + size_of::<Self>()
+        self.bytes.capacity() + self.offsets.capacity() * size_of::<u32>() + size_of::<Self>() + ALLOCATOR_BYTES
     }
 
     /// What became of it.
@@ -188,7 +195,8 @@ impl Batch {
 
     pub(super) fn settle(&self, outcome: Outcome) {
         self.outcome.store(outcome as u8, Ordering::Release);
-        if let Some(signal) = &self.signal {
+        let signal = self.signal.lock().take();
+        if let Some(signal) = signal {
             signal.ring();
         }
     }

@@ -14,6 +14,7 @@ use super::{
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection, Introduction},
     end::End,
+    farewell::read_away,
     ledger::change::Change,
     listener::Handshake,
     profile::Profile,
@@ -101,7 +102,9 @@ impl Broker {
             }
             Err(error) => {
                 if let Some((version, reason)) = refusal(&frame, error) {
-                    refuse(io, version, u32::MAX, reason, &error.to_string()).await;
+                    let why = error.to_string();
+                    let refusing = refuse(io, version, u32::MAX, reason, &why);
+                    drop(self.in_time(deadline, &handshake, async { Ok(refusing.await) }).await);
                 }
                 return Err(error.into());
             }
@@ -113,7 +116,9 @@ impl Broker {
             Err(end) => {
                 let is_said = end.is_protocol_error() || matches!(end, End::Unauthenticated(_));
                 if let Some(reason) = end.reason().filter(|_| is_said) {
-                    refuse(io, connect.version, takes, reason, &end.to_string()).await;
+                    let why = end.to_string();
+                    let refusing = refuse(io, connect.version, takes, reason, &why);
+                    drop(self.in_time(deadline, &handshake, async { Ok(refusing.await) }).await);
                 }
                 return Err(end);
             }
@@ -389,8 +394,8 @@ fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), (ReasonCode, &'s
 }
 
 /// Says why there will be no connection, as far as the version has words for it and the client takes
-/// them, before it is closed.
-async fn refuse<S: AsyncWrite + Unpin>(
+/// them, and gives the client time to read it.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut S,
     version: ProtocolVersion,
     takes: u32,
@@ -411,4 +416,5 @@ async fn refuse<S: AsyncWrite + Unpin>(
         drop(io.write_all(&out).await);
     }
     drop(io.shutdown().await);
+    read_away(io).await;
 }

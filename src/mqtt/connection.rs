@@ -33,6 +33,7 @@ use super::{
     authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
     end::End,
+    farewell::{FAREWELL_TIMEOUT, read_away},
     presence::Presence,
     profile::Profile,
     receive::Aliases,
@@ -61,13 +62,6 @@ const MAXIMUM_UNSETTLED: usize = 16 << 10;
 
 /// Bytes around a reason string in the packets that have no other property.
 const AROUND_REASON_STRING: usize = 16;
-
-/// Time that a last DISCONNECT may take to leave, and again for the client to read it.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Bytes of a client that is told to go, which it has sent before it could know: what both sides' sockets
-/// hold on the way.
-const FAREWELL_BYTES: usize = 4 << 20;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -280,8 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Self { broker, owned, will, mut io, .. } = *self;
         broker.part(owned, will.map(|will| *will)).await;
         if lingers {
-            let reading = tokio::time::timeout(FAREWELL_TIMEOUT, read_away(&mut io));
-            broker.background.run_until_cancelled(reading).await;
+            broker.background.run_until_cancelled(read_away(&mut io)).await;
         }
     }
 
@@ -496,23 +489,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tracing::debug!(client.id = %client_id, %peer, reason = %end, "connection ended");
         }
     }
-}
-
-/// Reads what a client still sends that has been told to go, until it goes. A socket that is closed with
-/// something unread resets the connection, and the reason may never be read (RFC 9293 section 3.6.1).
-async fn read_away<S: AsyncRead + Unpin>(io: &mut S) {
-    let mut left = FAREWELL_BYTES;
-    poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            loop {
-                let mut buffer = ReadBuf::new(scratch);
-                let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer)).map_or(0, |()| buffer.filled().len());
-                left = left.saturating_sub(read);
-                if read == 0 || left == 0 {
-                    return Poll::Ready(());
-                }
-            }
-        })
-    })
-    .await;
 }

@@ -23,6 +23,7 @@ mod directory;
 mod dispatch;
 mod dispatcher;
 mod end;
+mod farewell;
 pub mod filter_tree;
 mod handover;
 mod known;

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::support::{
@@ -198,6 +198,25 @@ async fn random_bytes_cost_one_connection_each() {
         }
     }
     expect_service(&mut bystander).await;
+    expect_only_named_peers(&bridge);
+    bridge.terminate().await;
+}
+
+/// A client that is still sending would see its connection break, and not read the reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_refused_is_told_and_not_reset() {
+    let mut bridge = Setup::default().start().await;
+    let refused = Connect { id: "x".repeat(60_000), ..Connect::new(Version::V5, "") }.encode();
+    let behind = Publish::new("behind", "x", 0, 0).encode(Version::V5).repeat(60_000);
+    let socket = TcpSocket::new_v4().unwrap();
+    // Less than is sent, so that some of it is on its way when the bridge decides.
+    socket.set_send_buffer_size(32 << 10).unwrap();
+    let mut stream = socket.connect(bridge.addresses.mqtt).await.unwrap();
+    stream.write_all(&[refused, behind].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    within("the end", stream.read_to_end(&mut answer)).await.expect("no reset");
+    assert_eq!((answer[0], answer[3]), (0x20, 0x85), "CONNACK, Client Identifier not valid: {answer:02x?}");
     expect_only_named_peers(&bridge);
     bridge.terminate().await;
 }

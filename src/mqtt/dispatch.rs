@@ -5,7 +5,10 @@
 //! a clock or at living connections, except for best effort, which no start repeats, and for a queue
 //! that has become full, which is put on record ([`Change::Close`]).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 use hashbrown::HashMap;
 
@@ -16,8 +19,9 @@ use super::{
         Account, Ledger,
         change::{self, Change, options_byte},
     },
-    mailbox::{Entry, Identifiers, Put},
+    mailbox::{Entry, Put},
     retained::{self, Retained, RetainedLimits},
+    retained_delivery::Unsent,
     routing::{GroupId, Made, Routing, SubscriptionOptions, Target},
     session::{Session, SessionId, SessionState},
     system::SystemTopics,
@@ -50,6 +54,8 @@ pub struct Dispatch {
     pub(super) retained: Retained,
     /// Of the life whose records are applied: a start retains again what that one did.
     pub(super) retained_limits: RetainedLimits,
+    /// Subscriptions that have not got all retained messages yet.
+    pub(super) unsent: VecDeque<Unsent>,
     pub(super) ledger: Ledger,
     pub(super) system: SystemTopics,
     /// While a start applies records again, there are no clients, and what was full is known.
@@ -72,6 +78,7 @@ impl Dispatch {
             broker,
             routing: Routing::default(),
             retained: Retained::default(),
+            unsent: VecDeque::new(),
             ledger: Ledger::default(),
             replay: None,
             best_effort_to: Sequence::ZERO,
@@ -202,7 +209,13 @@ impl Dispatch {
     }
 
     /// Queues a message that the record `at` has brought for a session.
-    fn enqueue(&mut self, session: &Arc<Session>, entry: &Entry, record: Option<&Arc<OwnedRecord>>, at: Sequence) {
+    pub(super) fn enqueue(
+        &mut self,
+        session: &Arc<Session>,
+        entry: &Entry,
+        record: Option<&Arc<OwnedRecord>>,
+        at: Sequence,
+    ) {
         if entry.qos == Qos::AtMostOnce || !session.tracked.load(Ordering::Relaxed) {
             let queued = self.replay.is_none() && self.post(session, entry, record) == Put::Queued;
             if queued && !session.tracked.load(Ordering::Relaxed) {
@@ -368,6 +381,7 @@ impl Dispatch {
         let options = SubscriptionOptions::of(subscription, identifier);
         let since = self.best_effort_to.max(made_by);
         let Some(made) = self.routing.subscribe(subscription.filter, &session, options, made_by, since) else { return };
+        self.forget_unsent(id, subscription.filter);
         // Also live, where the connection has done so: it may have ended the same one since.
         session.subscriptions.lock().insert(subscription.filter.into());
         // Also of a session that does not outlive its connection: what it has queued must come out the
@@ -384,33 +398,8 @@ impl Dispatch {
         }
     }
 
-    fn send_retained(&mut self, session: &Arc<Session>, wanted: &Subscription<'_>, identifier: u32, at: Sequence) {
-        let Ok(filter) = wanted.filter.parse() else { return };
-        let identifiers: Identifiers = (identifier != 0).then_some(identifier).into_iter().collect();
-        let retained = self.retained.matching(&filter).chain(self.system.matching(&filter));
-        let records: Vec<_> = retained.cloned().collect();
-        for record in records {
-            let Some(publication) = record.publication() else { continue };
-            let entry = Entry {
-                sequence: publication.sequence,
-                qos: publication.qos.min(wanted.maximum_qos),
-                retain: true,
-                from_retained: true,
-                group: None,
-                void: false,
-                dup: false,
-                size: size(&publication),
-                identifiers: identifiers.clone(),
-            };
-            self.enqueue(session, &entry, Some(&record), at);
-            // Nothing after it would be queued either, and there may be a million.
-            if self.ledger.get(session.id).is_some_and(|account| account.closed) {
-                return;
-            }
-        }
-    }
-
     fn unsubscribe(&mut self, id: SessionId, filter: &str) {
+        self.forget_unsent(id, filter);
         if let Some((group, empty)) = self.routing.unsubscribe(filter, id) {
             self.left(id, group);
             if empty {
@@ -457,7 +446,7 @@ impl Dispatch {
 }
 
 /// What a message counts for in a queue, in bytes.
-fn size(publication: &Publication<'_>) -> u32 {
+pub(super) fn size(publication: &Publication<'_>) -> u32 {
     let bytes = publication.topic.len() + publication.properties.as_bytes().len() + publication.payload.len();
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -37,6 +37,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often deadlines and full queues are looked at.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often it is looked whether clients have room for more of the retained messages that they have asked for.
+const UNSENT_INTERVAL: Duration = Duration::from_millis(10);
+
 /// The task's own state.
 pub struct Dispatcher {
     dispatch: Dispatch,
@@ -116,6 +119,7 @@ impl Dispatcher {
             if let Ok(question) = self.questions.try_recv() {
                 self.dispatch.answer(question);
             }
+            self.dispatch.send_unsent();
             self.settle_due();
             self.record_closures().await;
             if busy {
@@ -127,7 +131,7 @@ impl Dispatcher {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
                 Some(question) = self.questions.recv() => self.dispatch.answer(question),
-                () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+                () = tokio::time::sleep(if self.dispatch.unsent.is_empty() { UPKEEP_INTERVAL } else { UNSENT_INTERVAL }) => {}
                 () = stop.cancelled() => break,
             }
         }

@@ -36,6 +36,7 @@ mod profile;
 mod receive;
 mod restore;
 mod retained;
+mod retained_delivery;
 mod routing;
 mod session;
 mod statistics;

@@ -74,15 +74,33 @@ impl Retained {
 
     /// Messages that match, by topic.
     pub fn matching<'a>(&'a self, filter: &'a TopicFilter) -> impl Iterator<Item = &'a Arc<OwnedRecord>> {
+        self.candidates(filter, "").filter(|(topic, _)| filter.matches(topic)).map(|(_, record)| record)
+    }
+
+    /// Messages of topics behind `after` that may match, by topic, and whether each does.
+    pub fn matching_behind<'a>(
+        &'a self,
+        filter: &'a TopicFilter,
+        after: &'a str,
+    ) -> impl Iterator<Item = (bool, &'a Arc<OwnedRecord>)> {
+        self.candidates(filter, after).map(|(topic, record)| (filter.matches(topic), record))
+    }
+
+    /// Messages of topics that begin as the filter does, behind `after`.
+    fn candidates<'a>(
+        &'a self,
+        filter: &'a TopicFilter,
+        after: &'a str,
+    ) -> impl Iterator<Item = (&'a Box<str>, &'a Arc<OwnedRecord>)> {
         let exact = literal_prefix(filter.as_str());
         let wildcards = exact.len() < filter.as_str().len();
         // "a/#" matches "a" as well, so the range starts without the separator.
         let prefix = if wildcards { exact.trim_end_matches('/') } else { exact };
+        // No topic is empty, so nothing is left out behind the empty one.
+        let start = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         self.messages
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .range::<str, _>((start, Bound::Unbounded))
             .take_while(move |(topic, _)| if wildcards { topic.starts_with(prefix) } else { topic.as_ref() == exact })
-            .filter(|(topic, _)| filter.matches(topic))
-            .map(|(_, record)| record)
     }
 
     /// The messages.
@@ -148,6 +166,24 @@ mod tests {
         assert_eq!(payloads(&retained, "ab"), ["ab"]);
         assert_eq!(payloads(&retained, "a"), ["a"]);
         assert_eq!(payloads(&retained, "#").len(), 5);
+    }
+
+    #[test]
+    fn a_walk_goes_on_behind_any_topic() {
+        let mut retained = Retained::default();
+        for topic in ["a", "a/b", "a/c/d", "ab", "b/b"] {
+            retained.retain(&publication(topic, topic), LIMITS);
+        }
+        for filter in ["a/#", "+/b", "#", "a", "a/+"] {
+            let filter = filter.parse().unwrap();
+            let all: Vec<_> = retained.matching(&filter).map(|record| record.publication().unwrap().topic).collect();
+            for after in ["", "a", "a/b", "a/bb", "ab", "z"] {
+                let behind = retained.matching_behind(&filter, after).filter(|(matches, _)| *matches);
+                let behind: Vec<_> = behind.map(|(_, record)| record.publication().unwrap().topic).collect();
+                let expected: Vec<_> = all.iter().copied().filter(|topic| *topic > after).collect();
+                assert_eq!(behind, expected, "{filter:?} behind {after}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod qos;
 mod reload;
 mod repeats;
 mod resumption;
+mod retained;
 mod retained_limits;
 mod retention;
 mod sea_surface;

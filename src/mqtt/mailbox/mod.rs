@@ -170,6 +170,12 @@ impl Mailbox {
         waiting <= limits.messages / 4 * 3 && self.bytes <= limits.bytes / 4 * 3
     }
 
+    /// Whether half of the places for QoS 0 are free, at least: the other half is for what is published now.
+    #[must_use]
+    pub fn has_room_for_retained(&self, default: MailboxLimits) -> bool {
+        self.best_effort < self.limits.unwrap_or(default).best_effort.div_ceil(2)
+    }
+
     /// Whether a client is there.
     #[must_use]
     pub const fn is_online(&self) -> bool {

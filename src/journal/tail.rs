@@ -85,7 +85,8 @@ impl Tail {
         if after < self.evicted {
             return TailRead::Disk;
         }
-        let at = self.batches.partition_point(|batch| batch.last() <= after);
+        let is_behind = |at: usize| self.batches.get(at).is_some_and(|batch| batch.last() <= after);
+        let at = partition_from_end(self.batches.len(), is_behind);
         self.batches.get(at).map_or(TailRead::CaughtUp, |batch| TailRead::Batch(Arc::clone(batch)))
     }
 
@@ -93,5 +94,44 @@ impl Tail {
     pub fn find_before(&self, before: Sequence) -> Option<Arc<Batch>> {
         let behind = self.batches.partition_point(|batch| batch.first() < before);
         self.batches.get(behind.checked_sub(1)?).map(Arc::clone)
+    }
+}
+
+/// The first place below `length` for which `is_behind` does not hold; it holds for all in front of that and for
+/// none after it. Searched from the end, in steps that double: a reader that keeps up wants one of the last, and
+/// there may be a hundred thousand.
+fn partition_from_end(length: usize, is_behind: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high, mut step) = (0, length, 1);
+    while low < high {
+        let probe = high - step.min(high);
+        if is_behind(probe) {
+            low = probe + 1;
+            break;
+        }
+        high = probe;
+        step *= 2;
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_behind(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_from_the_end() {
+        for length in 0..70 {
+            for place in 0..=length {
+                assert_eq!(partition_from_end(length, |at| at < place), place, "of {length}");
+            }
+        }
     }
 }

@@ -103,8 +103,7 @@ impl Broker {
             Err(error) => {
                 if let Some((version, reason)) = refusal(&frame, error) {
                     let why = error.to_string();
-                    let refusing = refuse(io, version, u32::MAX, reason, &why);
-                    drop(self.in_time(deadline, &handshake, async { Ok(refusing.await) }).await);
+                    self.within(deadline, &handshake, refuse(io, version, u32::MAX, reason, &why)).await;
                 }
                 return Err(error.into());
             }
@@ -117,8 +116,7 @@ impl Broker {
                 let is_said = end.is_protocol_error() || matches!(end, End::Unauthenticated(_));
                 if let Some(reason) = end.reason().filter(|_| is_said) {
                     let why = end.to_string();
-                    let refusing = refuse(io, connect.version, takes, reason, &why);
-                    drop(self.in_time(deadline, &handshake, async { Ok(refusing.await) }).await);
+                    self.within(deadline, &handshake, refuse(io, connect.version, takes, reason, &why)).await;
                 }
                 return Err(end);
             }
@@ -150,6 +148,12 @@ impl Broker {
         let Some(done) = self.background.run_until_cancelled(step).await else { return Err(End::ShuttingDown) };
         let Some(done) = done else { return Err(End::PushedOut) };
         done.unwrap_or(Err(End::Io(io::ErrorKind::TimedOut.into())))
+    }
+
+    /// A step that may be cut short, for nothing follows it.
+    async fn within(&self, deadline: Instant, handshake: &Handshake, step: impl Future<Output = ()>) {
+        let step = handshake.run(timeout_at(deadline, step));
+        self.background.run_until_cancelled(step).await;
     }
 
     /// Owns the session that a CONNECT asks for; the CONNACK says so.

@@ -5,6 +5,7 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod admissions;
+mod consumers;
 pub mod dead_letters;
 mod descriptors;
 mod devices;
@@ -130,11 +131,21 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         consumers.spawn(reader.run(stop.consumers.clone()));
     }
     let (writer, importer) = writer.unzip();
+    let importer = importer.flatten();
+    let consumers_info = consumers::Consumers {
+        journal: journal.clone(),
+        maximum_bytes: settings.journal.maximum_bytes,
+        devices: devices.clone(),
+        writer: writer.clone(),
+        importer: importer.clone(),
+        streams: streams.clone(),
+        health: health.clone(),
+    };
     let sources = metrics::Sources {
         journal: journal.clone(),
         broker: Arc::clone(&broker),
         writer,
-        importer: importer.flatten(),
+        importer,
         streams: streams.clone(),
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
@@ -148,6 +159,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
         dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
+        consumers: Arc::new(consumers_info),
         devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,

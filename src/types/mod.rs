@@ -4,6 +4,7 @@
 //! valid by construction: its checks live in `FromStr`, `TryFrom` or a named constructor.
 
 mod client_id;
+mod consumers;
 mod dead_letter;
 mod descriptors;
 mod device;
@@ -32,6 +33,7 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
+pub use consumers::{ConsumerInfo, ConsumersInfo, DatabaseInfo, ImportInfo, JournalInfo};
 pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;
 pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};

@@ -127,9 +127,6 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
-    if let Some(reader) = admissions.reader()? {
-        consumers.spawn(reader.run(stop.consumers.clone()));
-    }
     let (writer, importer) = writer.unzip();
     let importer = importer.flatten();
     let consumers_info = consumers::Consumers {
@@ -150,7 +147,8 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
-    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
+    let passwords = admissions.reader();
+    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone(), passwords)?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
     let services = Services {

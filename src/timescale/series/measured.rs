@@ -1,12 +1,12 @@
 //! Buckets of measurements, from rows and rollups together.
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     bucket,
     due::{Source, due},
     interval,
-    stretches::{Level, divide, whole_minutes},
+    stretches::{Level, Stretch, divide, whole_minutes},
 };
 use crate::{
     timescale::query::QueryError,
@@ -26,66 +26,58 @@ const OF_ROWS: &str = "
     group by values.start
     order by values.start";
 
-/// Rows of `stretch` by the minute, in the form of rollups. The span again, so that chunks are left out at once.
-macro_rules! rows_by_minute {
-    () => {
+/// Rows by the minute, in the form of rollups.
+fn rows_by_minute(from: &str, to: &str) -> String {
+    format!(
         "select date_bin('1 minute', time, 'epoch'::timestamptz) as at, count(*) as count, sum(value) as sum,
                 min(value) as min, max(value) as max,
                 (max(array[extract(epoch from time)::float8, value]))[2] as last
          from mqtt.measurements
-         where device = $2 and metric = $3 and time >= stretch.first and time < stretch.behind
-           and time >= $4::text::timestamptz and time < $5::text::timestamptz
+         where device = $2 and metric = $3 and time >= timestamptz '{from}' and time < timestamptz '{to}'
          group by 1"
-    };
+    )
 }
 
-macro_rules! rollups {
-    ($table:literal) => {
-        concat!(
-            "select bucket as at, count, sum, min, max, last from ",
-            $table,
-            " where device = $2 and metric = $3 and bucket >= stretch.first and bucket < stretch.behind
-              and bucket >= $4::text::timestamptz and bucket < $5::text::timestamptz"
-        )
-    };
+fn rollups(table: &str, from: &str, to: &str) -> String {
+    format!(
+        "select bucket as at, count, sum, min, max, last from mqtt.{table}
+         where device = $2 and metric = $3 and bucket >= timestamptz '{from}' and bucket < timestamptz '{to}'"
+    )
 }
 
-macro_rules! of_stretches {
-    ($level:literal, $($sql:tt)*) => {
-        concat!("select piece.* from stretch cross join lateral (", $($sql)*, ") as piece where level = ", $level)
-    };
-}
-
-/// From what each stretch is answered by. Pieces do not overlap, so that the last value is that of the last piece.
-const OF_STRETCHES: &str = concat!(
-    "with stretch as materialized (
-        select * from unnest($6::int4[], $7::text[]::timestamptz[], $8::text[]::timestamptz[]) as stretch (level, first, behind)
-    ), piece as (",
-    of_stretches!("0", rows_by_minute!()),
-    " union all ",
-    of_stretches!(
-        "1",
-        concat!(
+/// What answers for a stretch. Its bounds are part of the statement, so that only the chunks that it lies in are
+/// planned for: of a year there are hundreds.
+fn piece((level, stretch): &Stretch) -> String {
+    let [from, to] = [stretch.start, stretch.end].map(|micros| Micros::saturating(micros).to_string());
+    match level {
+        Level::Rows => rows_by_minute(&from, &to),
+        Level::Minutes => rollups("measurements_1m", &from, &to),
+        Level::Hours => rollups("measurements_1h", &from, &to),
+        Level::Either => format!(
             "select distinct on (at) at, count, sum, min, max, last
-             from (select *, true as is_rows from (",
-            rows_by_minute!(),
-            ") as rows union all select *, false from (",
-            rollups!("mqtt.measurements_1m"),
-            ") as rollups) as either order by at, count desc, is_rows desc"
-        )
-    ),
-    " union all ",
-    of_stretches!("2", rollups!("mqtt.measurements_1m")),
-    " union all ",
-    of_stretches!("3", rollups!("mqtt.measurements_1h")),
-    ")
-    select (extract(epoch from start) * 1000000)::int8 as start, sum(count)::int8 as count,
-           sum(sum) / sum(count)::float8 as average, min(min) as minimum, max(max) as maximum,
-           (max(array[extract(epoch from at)::float8, last]))[2] as last
-    from (select piece.*, date_bin($1::text::interval, at, 'epoch'::timestamptz) as start from piece) as pieces
-    group by pieces.start
-    order by pieces.start"
-);
+             from (select *, true as is_rows from ({}) as rows union all select *, false from ({}) as rollups) as both_of
+             order by at, count desc, is_rows desc",
+            rows_by_minute(&from, &to),
+            rollups("measurements_1m", &from, &to)
+        ),
+    }
+}
+
+/// From what each stretch is answered by. They do not overlap, so that the last value is that of the last piece.
+fn of_stretches(stretches: &[Stretch]) -> String {
+    let pieces: Vec<_> = stretches.iter().map(|stretch| format!("({})", piece(stretch))).collect();
+    format!(
+        "select (extract(epoch from start) * 1000000)::int8 as start, sum(count)::int8 as count,
+                sum(sum) / sum(count)::float8 as average, min(min) as minimum, max(max) as maximum,
+                (max(array[extract(epoch from at)::float8, last]))[2] as last
+         from (
+             select piece.*, date_bin($1::text::interval, at, 'epoch'::timestamptz) as start from ({}) as piece
+         ) as pieces
+         group by pieces.start
+         order by pieces.start",
+        pieces.join(" union all ")
+    )
+}
 
 /// The first measurement of the span, in microseconds.
 const FIRST_ROW: &str = "select (extract(epoch from min(time)) * 1000000)::int8 from mqtt.measurements
@@ -116,7 +108,8 @@ pub async fn first(
         .bind(query.from.to_string())
         .bind(query.to.to_string());
     if has_rollups {
-        question = question.bind(time(minutes.start)).bind(time(minutes.end));
+        let [from, to] = [minutes.start, minutes.end].map(|micros| Micros::saturating(micros).to_string());
+        question = question.bind(from).bind(to);
     }
     Ok(question.fetch_one(session).await?.map(Micros::saturating))
 }
@@ -133,23 +126,24 @@ pub async fn buckets(
         false => Vec::new(),
     };
     let is_of_rows = stretches.iter().all(|(level, _)| *level == Level::Rows);
-    let mut question = sqlx::query(if is_of_rows { OF_ROWS } else { OF_STRETCHES })
-        .bind(interval(query.width))
-        .bind(&query.device)
-        .bind(query.path.join("."))
-        .bind(query.from.to_string())
-        .bind(query.to.to_string());
-    if !is_of_rows {
-        question = question
-            .bind(stretches.iter().map(|(level, _)| *level as i32).collect::<Vec<_>>())
-            .bind(stretches.iter().map(|(_, stretch)| time(stretch.start)).collect::<Vec<_>>())
-            .bind(stretches.iter().map(|(_, stretch)| time(stretch.end)).collect::<Vec<_>>());
-    }
-    let rows = question.fetch_all(session).await?;
+    let rows = if is_of_rows {
+        sqlx::query(OF_ROWS)
+            .bind(interval(query.width))
+            .bind(&query.device)
+            .bind(query.path.join("."))
+            .bind(query.from.to_string())
+            .bind(query.to.to_string())
+            .fetch_all(session)
+            .await?
+    } else {
+        sqlx::query(AssertSqlSafe(of_stretches(&stretches)))
+            .bind(interval(query.width))
+            .bind(&query.device)
+            .bind(query.path.join("."))
+            // It is another one for each question.
+            .persistent(false)
+            .fetch_all(session)
+            .await?
+    };
     Ok(rows.iter().map(bucket).collect::<Result<_, _>>()?)
-}
-
-/// Times go as text, as in all queries.
-fn time(micros: i64) -> String {
-    Micros::saturating(micros).to_string()
 }

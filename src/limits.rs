@@ -378,6 +378,9 @@ pub const IMPORT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a bridge asks whether the other one that imports from the same database is gone.
 pub const IMPORT_TURN_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Stretches of minutes whose rollups are due that one question about a series tells apart; each is a search of its own.
+pub const SERIES_DUE_STRETCHES: usize = 32;
+
 /// How often the bridge looks for minutes whose rollups are due, where it keeps them itself.
 pub const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -431,6 +434,10 @@ pub const EVENT_TIME_PAST: Duration = Duration::from_secs(7_300 * 24 * 3600);
 
 /// How far after the time of receipt a device's time may lie: a day, for clocks in the wrong zone.
 pub const EVENT_TIME_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// The size that a number which is measured stays below: sums of a hundred million such are still numbers to a database,
+/// whose `float8` ends at 1.8e308. One sum beyond it would stop all rollups.
+pub const MEASUREMENT_BOUND: f64 = 1e300;
 
 /// Numbers of one event that become measurements. Each is a row of some 60 bytes with as much of
 /// key, so that a MiB of digits could be ten thousandfold work.

@@ -1,12 +1,9 @@
 //! Which port asks what of clients, and who answers for them.
 //!
-//! The password file is read at the start and again at every SIGHUP. A file with a fault stops the
+//! The password file is read at the start and again at every SIGHUP ([`super::reload`]). A file with a fault stops the
 //! start; later it changes nothing, and an error says so.
 
-use std::{io, path::PathBuf, sync::Arc};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     auth::{Accounts, Admission, AttemptLimits, Authenticator, PasswordFile, PasswordFileError},
@@ -43,12 +40,9 @@ impl Admissions {
     }
 
     /// Who reads the file again, where there is one.
-    pub fn reader(&self) -> io::Result<Option<Reader>> {
-        let (Some(file), Some(authenticator)) = (&self.settings.password_file, &self.authenticator) else {
-            return Ok(None);
-        };
-        let hangup = signal(SignalKind::hangup())?;
-        Ok(Some(Reader { file: file.clone(), authenticator: Arc::clone(authenticator), hangup }))
+    pub fn reader(&self) -> Option<Reader> {
+        let (file, authenticator) = self.settings.password_file.as_ref().zip(self.authenticator.as_ref())?;
+        Some(Reader { file: file.clone(), authenticator: Arc::clone(authenticator) })
     }
 }
 
@@ -56,19 +50,16 @@ impl Admissions {
 pub struct Reader {
     file: PathBuf,
     authenticator: Arc<Authenticator>,
-    hangup: Signal,
 }
 
 impl Reader {
-    /// Reads the file at every SIGHUP, until `stop` fires.
-    pub async fn run(mut self, stop: CancellationToken) {
-        while let Some(Some(())) = stop.run_until_cancelled(self.hangup.recv()).await {
-            let file = self.file.clone();
-            let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
-            match read.await {
-                Ok(read) => self.take(read),
-                Err(error) => tracing::error!(%error, "the password file was not read again"),
-            }
+    /// Reads the file again.
+    pub async fn read(&self) {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
+        match read.await {
+            Ok(read) => self.take(read),
+            Err(error) => tracing::error!(%error, "the password file was not read again"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod admissions;
+mod consumers;
 pub mod dead_letters;
 mod descriptors;
 mod devices;
@@ -126,20 +127,28 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
-    if let Some(reader) = admissions.reader()? {
-        consumers.spawn(reader.run(stop.consumers.clone()));
-    }
     let (writer, importer) = writer.unzip();
+    let importer = importer.flatten();
+    let consumers_info = consumers::Consumers {
+        journal: journal.clone(),
+        maximum_bytes: settings.journal.maximum_bytes,
+        devices: devices.clone(),
+        writer: writer.clone(),
+        importer: importer.clone(),
+        streams: streams.clone(),
+        health: health.clone(),
+    };
     let sources = metrics::Sources {
         journal: journal.clone(),
         broker: Arc::clone(&broker),
         writer,
-        importer: importer.flatten(),
+        importer,
         streams: streams.clone(),
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
-    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
+    let passwords = admissions.reader();
+    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone(), passwords)?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
     let services = Services {
@@ -148,6 +157,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
         dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
+        consumers: Arc::new(consumers_info),
         devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,

@@ -1,15 +1,14 @@
 //! SIGHUP: reads the configuration again and puts in effect what can change while the bridge runs: the
 //! log filter, certificates and keys, what new connections are allowed, and the access rules, also of those
-//! there are. A wrong configuration changes nothing; what needs a restart is named.
-//!
-//! The password file is read again by [`super::admissions`].
+//! there are; and the password file, whatever the configuration says. A wrong file changes nothing; what needs a
+//! restart is named.
 
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{profile, rules, tls_config};
+use super::{admissions, profile, rules, tls_config};
 use crate::{
     config::{AuthSettings, Settings},
     mqtt::{Broker, Terms},
@@ -37,6 +36,8 @@ pub struct Reloader {
     /// By listener, in the order of the settings.
     listeners: Vec<Terms>,
     http: Terms,
+    /// Where there are accounts.
+    passwords: Option<admissions::Reader>,
 }
 
 impl Reloader {
@@ -50,8 +51,9 @@ impl Reloader {
         broker: Arc<Broker>,
         listeners: Vec<Terms>,
         http: Terms,
+        passwords: Option<admissions::Reader>,
     ) -> std::io::Result<Self> {
-        Ok(Self { reload, hangup: signal(SignalKind::hangup())?, settings, broker, listeners, http })
+        Ok(Self { reload, hangup: signal(SignalKind::hangup())?, settings, broker, listeners, http, passwords })
     }
 
     /// Works until `stop` fires.
@@ -63,6 +65,9 @@ impl Reloader {
                 Err(problem) => {
                     tracing::error!(%problem, "the configuration was not read again: everything stays as it was");
                 }
+            }
+            if let Some(passwords) = &self.passwords {
+                passwords.read().await;
             }
         }
     }

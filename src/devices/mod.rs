@@ -103,6 +103,12 @@ impl Devices {
         Ok(Self(Arc::new(Shared { journal, mapper, table, position, asked: tokio::sync::Notify::new() })))
     }
 
+    /// The last record that it has passed.
+    #[must_use]
+    pub fn position(&self) -> Sequence {
+        *self.0.position.borrow()
+    }
+
     /// Follows the journal until `stop` is cancelled, then to what is durable by then.
     pub async fn run(self, stop: CancellationToken) {
         let mut reader = self.0.journal.reader(*self.0.position.borrow(), Watermark::Durable);

@@ -31,8 +31,8 @@ use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
     types::{
-        Bucket, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage,
-        EventQuery, HealthSnapshot, Origin, Peer, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
+        Bucket, ConsumersInfo, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery,
+        EventPage, EventQuery, HealthSnapshot, Origin, Peer, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
     },
     websocket::WebSocket,
 };
@@ -57,6 +57,8 @@ pub struct Services {
     pub descriptors: Arc<Descriptors>,
     /// Behind `/api/devices`.
     pub devices: Arc<dyn DeviceDirectory>,
+    /// Behind `/api/consumers`.
+    pub consumers: Arc<dyn Overview>,
     /// Behind `/api/sessions`.
     pub sessions: Arc<dyn SessionDirectory>,
     /// Behind `/metrics`: the text that Prometheus reads.
@@ -113,6 +115,17 @@ pub trait DeviceDirectory: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[error("devices cannot be listed: {0}")]
 pub struct DevicesUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// Who tells how far the readers of the journal have come.
+pub trait Overview: Send + Sync {
+    /// How it is now.
+    fn consumers(&self) -> BoxFuture<'_, Result<ConsumersInfo, ConsumersUnavailable>>;
+}
+
+/// Why that is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("consumers cannot be looked at: {0}")]
+pub struct ConsumersUnavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Where MQTT sessions are asked for.
 pub trait SessionDirectory: Send + Sync {

@@ -62,13 +62,15 @@ impl Parameters {
         }
     }
 
-    /// How many points a series has at most.
-    pub fn points(&self) -> Result<u32, Problem> {
+    /// How many points a series has at most, where that is asked.
+    pub fn points(&self) -> Result<Option<u32>, Problem> {
         let most = limits::MAXIMUM_SERIES_POINTS;
-        self.one("max_points")?.map_or(Ok(limits::SERIES_POINTS), |text| {
-            let number = text.parse().ok().filter(|points| (1..=most).contains(points));
-            number.ok_or_else(|| Problem::parameter("max_points", format_args!("expected a number from 1 to {most}")))
-        })
+        let number = |text: &str| text.parse().ok().filter(|points| (1..=most).contains(points));
+        let wanted = self.one("max_points")?.map(|text| {
+            number(text)
+                .ok_or_else(|| Problem::parameter("max_points", format_args!("expected a number from 1 to {most}")))
+        });
+        wanted.transpose()
     }
 
     /// How many events a download has at most.

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{DevicesUnavailable, QueryError, SessionsUnavailable};
+use super::{ConsumersUnavailable, DevicesUnavailable, QueryError, SessionsUnavailable};
 use crate::websocket::Refusal;
 
 /// A refusal. Its type is `about:blank`: the status says what kind it is.
@@ -79,6 +79,13 @@ impl From<DevicesUnavailable> for Problem {
     fn from(DevicesUnavailable(source): DevicesUnavailable) -> Self {
         tracing::warn!(error = %source, "devices cannot be listed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "devices cannot be listed now; try again later")
+    }
+}
+
+impl From<ConsumersUnavailable> for Problem {
+    fn from(ConsumersUnavailable(source): ConsumersUnavailable) -> Self {
+        tracing::warn!(error = %source, "consumers cannot be looked at");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "consumers cannot be looked at now; try again later")
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, series};
 use crate::{
-    types::{DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
+    types::{ConsumersInfo, DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
 
@@ -41,6 +41,7 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
         .route("/api/devices", get(devices))
         .route("/api/devices/{device}", get(device))
         .route("/api/series", get(series::series))
+        .route("/api/consumers", get(consumers))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
@@ -101,6 +102,10 @@ async fn device(
     let Path(name) = name?;
     let found = context.services.devices.device(&name).await?;
     found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("nothing is known of a device {name:?}")))
+}
+
+async fn consumers(State(context): State<Context>) -> Result<Json<ConsumersInfo>, Problem> {
+    Ok(Json(context.services.consumers.consumers().await?))
 }
 
 async fn sessions(State(context): State<Context>, uri: Uri) -> Result<Json<SessionPage>, Problem> {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     journal::Journal,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::{DeviceState, HealthState, LastValue, Micros, Qos},
+    types::{ConsumerInfo, DeviceState, HealthState, JournalInfo, LastValue, Micros, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -69,6 +69,30 @@ fn test_device(name: &str, metrics: bool) -> DeviceInfo {
         ..DeviceState::default()
     };
     DeviceInfo { device: name.to_owned(), subject_id: Uuid::nil(), online: true, since: Some(Micros::default()), state }
+}
+
+/// One that is behind.
+struct TestConsumers;
+
+impl Overview for TestConsumers {
+    fn consumers(&self) -> BoxFuture<'_, Result<ConsumersInfo, ConsumersUnavailable>> {
+        let behind = ConsumerInfo {
+            name: "timescale",
+            position: 3,
+            lag_records: 2,
+            waiting_since: Some(Micros::default()),
+            lag_seconds: 0.5,
+        };
+        let info = ConsumersInfo {
+            journal: JournalInfo { appended: 5, durable: 5, oldest: 1, bytes: 4096, maximum_bytes: 1 << 30 },
+            consumers: vec![behind],
+            database: None,
+            import: None,
+            stream_clients: 0,
+            health: HealthSnapshot { live: true, ready: true, components: [].into() },
+        };
+        Box::pin(async move { Ok(info) })
+    }
 }
 
 impl DeviceDirectory for TestDevices {
@@ -144,6 +168,7 @@ impl TestServer {
             events: events(&journal),
             devices: Arc::new(TestDevices),
             dead_letters: None,
+            consumers: Arc::new(TestConsumers),
             sessions: Arc::new(TestSessions),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             health: Arc::new({
@@ -415,6 +440,19 @@ async fn devices_are_pages_by_name() {
     for (path, status) in [("nobody", StatusCode::NOT_FOUND), ("unavailable", StatusCode::SERVICE_UNAVAILABLE)] {
         assert_eq!(server.json(&format!("/api/devices/{path}")).await.0, status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_reads_the_journal_and_how_far_is_told() {
+    let server = TestServer::start().await;
+    let (status, consumers) = server.json("/api/consumers").await;
+    assert_eq!(status, StatusCode::OK);
+    let behind = json!({
+        "name": "timescale", "position": 3, "lagRecords": 2, "waitingSince": Micros::default(), "lagSeconds": 0.5,
+    });
+    assert_eq!(consumers["consumers"], json!([behind]));
+    assert_eq!((&consumers["journal"]["maximumBytes"], &consumers["database"]), (&json!(1 << 30), &Value::Null));
+    assert_eq!(consumers["health"]["ready"], true);
 }
 
 #[tokio::test]

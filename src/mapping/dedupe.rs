@@ -1,9 +1,8 @@
 //! What tells that a device sent the same message again: a name that it gave the message, in the
 //! payload or as a user property.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::event_time::Pointer;
@@ -72,20 +71,10 @@ impl Names {
 
 /// The text or number at a place of a JSON text.
 fn scalar<'a>(pointer: &Pointer, json: &'a str) -> Option<Cow<'a, str>> {
-    let mut value: &RawValue = serde_json::from_str(json).ok()?;
-    for token in pointer.tokens() {
-        value = match value.get().as_bytes().first()? {
-            b'{' => serde_json::from_str::<HashMap<Cow<'a, str>, &'a RawValue>>(value.get()).ok()?.remove(token)?,
-            b'[' => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-                items.get(token.parse::<usize>().ok()?).copied()?
-            }
-            _ => return None,
-        };
-    }
-    match value.get().as_bytes().first()? {
-        b'"' => serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned),
-        b'-' | b'0'..=b'9' => Some(value.get().into()),
+    let scalar = pointer.scalar_in(json)?;
+    match scalar.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(scalar).ok().map(Cow::Owned),
+        b'-' | b'0'..=b'9' => Some(scalar.into()),
         _ => None,
     }
 }

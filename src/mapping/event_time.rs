@@ -1,13 +1,8 @@
 //! The device's own time, found by JSON pointer (RFC 6901).
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-
-use crate::types::Micros;
+use crate::types::{JsonText, Micros};
 
 /// A JSON pointer, in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,15 +15,22 @@ impl Pointer {
         Some(Self(tokens.map(|token| token.replace("~1", "/").replace("~0", "~").into()).collect()))
     }
 
-    /// The names and indices that lead there.
-    pub fn tokens(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|token| &**token)
+    /// The scalar at that place of a JSON text, as it is written.
+    pub fn scalar_in<'a>(&self, json: &'a str) -> Option<&'a str> {
+        JsonText::at(json, &self.0)
     }
 
     /// The time at that place of a JSON text: RFC 3339 text, or a number since 1970. None when
     /// there is nothing, or nothing that is a time.
     pub fn time_in(&self, json: &str) -> Option<Micros> {
-        At(&self.0).deserialize(&mut serde_json::Deserializer::from_str(json)).ok()?
+        let scalar = self.scalar_in(json)?;
+        if scalar.starts_with('"') {
+            return serde_json::from_str::<Cow<'_, str>>(scalar).ok()?.parse().ok();
+        }
+        match scalar.contains(['.', 'e', 'E']) {
+            true => since_epoch(scalar.parse().ok()?),
+            false => since_epoch_whole(scalar.parse().ok()?),
+        }
     }
 }
 
@@ -54,85 +56,6 @@ fn since_epoch_whole(number: i64) -> Option<Micros> {
     };
     Micros::new(micros).ok()
 }
-
-/// Reads a JSON value and finds the time at the place that the remaining tokens name.
-struct At<'a>(&'a [Box<str>]);
-
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = Option<Micros>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = Option<Micros>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match self.0.split_first() {
-                // Of a name that repeats the last counts, as in jsonb.
-                Some((token, rest)) if **token == *key.0 => found = map.next_value_seed(At(rest))?,
-                _ => _ = map.next_value::<IgnoredAny>()?,
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let wanted = self.0.split_first().and_then(|(token, rest)| Some((token.parse::<usize>().ok()?, rest)));
-        let mut found = None;
-        for index in 0.. {
-            let more = match wanted {
-                Some((at, rest)) if at == index => {
-                    let item = items.next_element_seed(At(rest))?;
-                    found = item.flatten();
-                    item.is_some()
-                }
-                _ => items.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { text.parse().ok() } else { None })
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { since_epoch_whole(number) } else { None })
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { i64::try_from(number).ok().and_then(since_epoch_whole) } else { None })
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { since_epoch(number) } else { None })
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-}
-
-/// A member's name, borrowed unless it holds escapes.
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

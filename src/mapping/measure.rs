@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::time_window::TimeWindow;
 use crate::{
     limits,
-    types::{Measurements, Micros},
+    types::{JsonText, Measurements, Micros},
 };
 
 /// Which numbers of an event are measurements.
@@ -42,9 +42,9 @@ impl Selection {
 
     /// Adds the numbers of `data`, which is valid JSON, at `time`.
     pub fn find(&self, data: &str, time: Micros, out: &mut Measurements) {
-        let mut search = Search { rest: data.trim_start(), name: String::new(), selection: self, time, out };
+        let mut search = Search { name: String::new(), selection: self, time, out };
         let wanted: Vec<_> = self.paths.iter().map(|path| &**path).collect();
-        search.value(&wanted);
+        search.value(&mut JsonText::new(data), &wanted);
     }
 
     /// Adds the metrics of a Sparkplug payload, each at its own time where that lies in the window.
@@ -69,7 +69,8 @@ impl Selection {
             "true" if self.booleans => Some(1.0),
             "false" if self.booleans => Some(0.0),
             number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-                number.parse().ok().filter(|value: &f64| value.is_finite())
+                // Many of them can be summed up.
+                number.parse().ok().filter(|value: &f64| value.abs() < limits::MEASUREMENT_BOUND)
             }
             _ => None,
         }
@@ -103,9 +104,8 @@ struct SparkplugMetric<'a> {
     value: Option<&'a RawValue>,
 }
 
-/// Walks through JSON that is known to be valid: it is cut at marks and never checked again.
+/// Walks through JSON.
 struct Search<'a> {
-    rest: &'a str,
     /// Where it is.
     name: String,
     selection: &'a Selection,
@@ -113,58 +113,19 @@ struct Search<'a> {
     out: &'a mut Measurements,
 }
 
-impl<'a> Search<'a> {
+impl Search<'_> {
     /// Takes one value. `wanted` are the paths that lead here or further, less the levels that
     /// are behind; an empty one wants all from here.
-    fn value(&mut self, wanted: &[&[Option<Box<str>>]]) {
-        match self.rest.as_bytes().first() {
-            Some(b'{') => self.members(wanted),
-            Some(b'[') => self.items(wanted),
-            Some(b'"') => drop(self.string()),
-            _ => {
-                let scalar = self.scalar();
-                let is_wanted = self.selection.paths.is_empty() || wanted.iter().any(|path| path.is_empty());
-                if is_wanted && let Some(value) = self.selection.number(scalar) {
-                    add(self.out, &self.name, value, self.time);
-                }
-            }
+    fn value(&mut self, text: &mut JsonText<'_>, wanted: &[&[Option<Box<str>>]]) {
+        let Some(scalar) = text.each(|name, value| self.below(name, value, wanted)) else { return };
+        let is_wanted = self.selection.paths.is_empty() || wanted.iter().any(|path| path.is_empty());
+        if is_wanted && let Some(value) = self.selection.number(scalar) {
+            add(self.out, &self.name, value, self.time);
         }
-    }
-
-    fn members(&mut self, wanted: &[&[Option<Box<str>>]]) {
-        self.skip(1);
-        while let Some(b'"') = self.rest.as_bytes().first() {
-            let quoted = self.string();
-            let key = match quoted.contains('\\') {
-                true => serde_json::from_str(quoted).map_or(Cow::Borrowed(quoted), Cow::Owned),
-                false => Cow::Borrowed(quoted.trim_matches('"')),
-            };
-            // The colon.
-            self.skip(1);
-            self.below(&key, wanted);
-            if !self.rest.starts_with(',') {
-                break;
-            }
-            self.skip(1);
-        }
-        self.skip(1);
-    }
-
-    fn items(&mut self, wanted: &[&[Option<Box<str>>]]) {
-        self.skip(1);
-        let mut index = 0_usize;
-        while !self.rest.is_empty() && !self.rest.starts_with(']') {
-            self.below(itoa::Buffer::new().format(index), wanted);
-            index += 1;
-            if self.rest.starts_with(',') {
-                self.skip(1);
-            }
-        }
-        self.skip(1);
     }
 
     /// Takes the value of a member or an item.
-    fn below<'w>(&mut self, name: &str, wanted: &[&'w [Option<Box<str>>]]) {
+    fn below<'w>(&mut self, name: &str, value: &mut JsonText<'_>, wanted: &[&'w [Option<Box<str>>]]) {
         let length = self.name.len();
         if length > 0 {
             self.name.push('.');
@@ -175,39 +136,8 @@ impl<'a> Search<'a> {
             Some((token, rest)) => token.as_deref().is_none_or(|token| token == name).then_some(rest),
         };
         let wanted: SmallVec<[_; 4]> = wanted.iter().filter_map(further).collect();
-        self.value(&wanted);
+        self.value(value, &wanted);
         self.name.truncate(length);
-    }
-
-    /// Takes a string, quotes included.
-    fn string(&mut self) -> &'a str {
-        let bytes = self.rest.as_bytes();
-        let mut end = 1;
-        while let Some(byte) = bytes.get(end) {
-            end += match byte {
-                b'"' => break,
-                b'\\' => 2,
-                _ => 1,
-            };
-        }
-        self.take(end + 1)
-    }
-
-    fn scalar(&mut self) -> &'a str {
-        let end = self.rest.find([',', '}', ']', ' ', '\t', '\n', '\r']).unwrap_or(self.rest.len());
-        self.take(end.max(1))
-    }
-
-    /// Passes a mark and the white space behind it.
-    fn skip(&mut self, length: usize) {
-        self.take(length);
-    }
-
-    /// Takes so many bytes, and the white space behind them.
-    fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
-        self.rest = rest.trim_start();
-        taken
     }
 }
 
@@ -224,7 +154,7 @@ mod tests {
     }
 
     const DATA: &str = "{ \"t\" : 21.5 , \"on\":true,\"motor\":{\"rpm\":-9e2,\"name\":\"a\\\"},1\"},\n\
-        \"cells\":[ 3.9,[4],\"x\",{ \"v\":5}], \"n\":null,\"e\":{},\"l\":[],\"a\\/b\\u0021\":7,\"huge\":9e999}";
+        \"cells\":[ 3.9,[4],\"x\",{ \"v\":5}], \"n\":null,\"e\":{},\"l\":[],\"a\\/b\\u0021\":7,\"huge\":9e999,\"large\":1e300}";
 
     #[test]
     fn all_numbers_are_found_by_the_way_that_leads_to_them() {

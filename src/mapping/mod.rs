@@ -85,7 +85,9 @@ impl EventMapper for Mapper {
         let kept = if data.json().is_some() { rule.kept } else { Kept::Event };
         let decode_error = data.error.map(|error| error.to_string());
         let refused = decode_error.clone().filter(|_| rule.strict);
-        let rejected = refused.or_else(|| rule.schema.as_ref()?.fault(data.json()));
+        let fault = rule.schema.as_ref().and_then(|schema| schema.fault(data.json()));
+        // A payload that is not in its format is no JSON either; the former says more.
+        let rejected = refused.or_else(|| fault.map(|fault| decode_error.clone().unwrap_or(fault)));
         let named = rule.names.as_ref().filter(|_| rejected.is_none());
         let message_key = named.and_then(|names| names.key(publication, data.json()));
         let details = Details {

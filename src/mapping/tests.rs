@@ -118,6 +118,21 @@ fn what_its_route_refuses_is_a_dead_letter() {
     }
 }
 
+#[test]
+fn a_payload_that_is_not_in_its_format_is_refused_for_that_where_a_schema_asks_for_more() {
+    let mut route = table::built_in().swap_remove(0);
+    route.decoder = Decoder::Cbor;
+    route.schema = Some("{\"required\":[\"t\"]}".into());
+    let mapper = mapper(&[route]);
+    for (payload, part) in [(&b"\xff"[..], "CBOR"), (b"\xa0", "schema: "), (b"{\"t\":1}", "CBOR")] {
+        let rejected = mapper.map(&publication("devices/d/telemetry", payload, Qos::AtLeastOnce)).rejected;
+        // What is JSON and satisfies the schema is kept as it is.
+        let expected = payload != b"{\"t\":1}";
+        assert_eq!(rejected.is_some(), expected, "{payload:?}");
+        assert!(rejected.is_none_or(|reason| reason.contains(part)), "{payload:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_publication_maps_to_valid_json_and_always_the_same(

@@ -56,7 +56,7 @@ impl Administration {
     }
 
     /// Keeps events as the settings say: sets policies where TimescaleDB's licence has them, else takes
-    /// old events away now. Returns what falls short; nothing while a bridge is at it.
+    /// old events away now. Returns what this server cannot do; nothing while a bridge is at it.
     ///
     /// # Errors
     /// [`WriteError`]

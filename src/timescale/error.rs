@@ -81,6 +81,14 @@ impl WriteError {
         }
     }
 
+    /// What it kept from being done, in words, and why.
+    pub fn about(&self, doing: &str) -> String {
+        match self {
+            Self::Store(error) => format!("cannot {doing}: {}", Told(error)),
+            other => format!("cannot {doing}: {other}"),
+        }
+    }
+
     /// Why there is no session with `host`.
     pub fn connecting(host: &str, error: sqlx::Error) -> Self {
         let refused = match &error {

@@ -9,7 +9,8 @@
 //! One task, [`Keeper::run`], with a session of its own for as long as a run takes: at the start, and
 //! then about every hour. Of several bridges one runs at a time, by an advisory lock of the
 //! session. Policies are looked at as often, so that the configuration stays the truth. A failure
-//! is told once for each reason and tried again; nothing else waits for it.
+//! is told once for each reason and tried again; nothing else waits for it. What is not possible is no
+//! failure, which health would show for ever: it is said once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +50,7 @@ impl Keep {
     }
 }
 
-/// What falls short of the configuration; none where all is kept as it says.
+/// Why events are not kept as the configuration says; none where they are, as far as the server can.
 #[derive(Clone, Debug, Default)]
 pub struct Shortfall(Arc<Mutex<State>>);
 
@@ -60,19 +61,15 @@ struct State {
 }
 
 impl Shortfall {
-    /// Whether it is known yet, and if so, what falls short.
+    /// Whether it is known yet, and if so, why.
     #[must_use]
     pub fn known(&self) -> Option<Option<String>> {
         let state = self.0.lock();
         state.has_run.then(|| state.shortfall.clone())
     }
 
-    /// True when it is news.
-    fn set(&self, shortfall: Option<String>) -> bool {
-        let mut state = self.0.lock();
-        let is_news = state.shortfall != shortfall;
-        *state = State { has_run: true, shortfall };
-        is_news
+    fn set(&self, shortfall: Option<String>) {
+        *self.0.lock() = State { has_run: true, shortfall };
     }
 }
 
@@ -89,7 +86,7 @@ impl Keeper {
         Self { settings, shortfall: Shortfall::default() }
     }
 
-    /// What falls short, for health.
+    /// Why it does not work, for health.
     #[must_use]
     pub fn shortfall(&self) -> Shortfall {
         self.shortfall.clone()
@@ -97,9 +94,9 @@ impl Keeper {
 
     /// Works until `stop` is cancelled. Dropping the future loses nothing.
     pub async fn run(self, stop: CancellationToken) {
-        let (mut failures, mut told) = (0_u32, Vec::new());
+        let (mut failures, mut told, mut impossible) = (0_u32, Vec::new(), Vec::new());
         loop {
-            let Some(outcome) = stop.run_until_cancelled(self.once()).await else { return };
+            let Some(outcome) = stop.run_until_cancelled(self.once(&mut impossible)).await else { return };
             let pause = match outcome {
                 Ok(()) => {
                     failures = 0;
@@ -119,36 +116,36 @@ impl Keeper {
         }
     }
 
-    async fn once(&self) -> Result<(), WriteError> {
+    /// `told` is what was said to be impossible.
+    async fn once(&self, told: &mut Vec<String>) -> Result<(), WriteError> {
         let mut connection = within(limits::TIMESCALE_CONNECT_TIMEOUT, self.settings.connect()).await?;
         let kept = within(limits::KEEP_TIMEOUT, keep(&mut connection, &self.settings)).await?;
         connection.close().await?;
-        let Some(shortfalls) = kept else { return Ok(()) };
-        let shortfall = (!shortfalls.is_empty()).then(|| shortfalls.join("; "));
-        if self.shortfall.set(shortfall.clone())
-            && let Some(shortfall) = shortfall
-        {
-            tracing::warn!("{shortfall}");
+        let Some(impossible) = kept else { return Ok(()) };
+        self.shortfall.set(None);
+        if impossible != *told {
+            impossible.iter().for_each(|what| tracing::warn!("{what}"));
+            *told = impossible;
         }
         Ok(())
     }
 
     fn failed(&self, error: &WriteError, told: &mut Vec<String>) {
-        let reason = error.to_string();
+        let reason = error.about("keep events as the configuration says");
         // Without a session, or before the tables are made, the writer says what is the matter.
         if !matches!(error, WriteError::Store(_) | WriteError::Timeout(_)) {
             tracing::debug!(error = reason, "events are not looked after yet");
             return;
         }
-        self.shortfall.set(Some(format!("events are not kept as the configuration says: {reason}")));
         if !told.contains(&reason) && told.len() < limits::TIMESCALE_TOLD_REASONS {
-            tracing::warn!(error = reason, "events are not kept as the configuration says");
-            told.push(reason);
+            tracing::warn!("{reason}");
+            told.push(reason.clone());
         }
+        self.shortfall.set(Some(reason));
     }
 }
 
-/// One run; gives back what falls short, or nothing where another bridge is at it.
+/// One run; gives back what this server cannot do, or nothing where another bridge is at it.
 pub(super) async fn keep(
     connection: &mut PgConnection,
     settings: &Settings,

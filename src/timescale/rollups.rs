@@ -26,7 +26,7 @@ const DUE: &str = "select extract(epoch from bucket)::bigint, version from mqtt.
 
 const MINUTES: &str = "insert into mqtt.measurements_1m as kept (bucket, device, metric, count, sum, min, max, last)
     select bucket, device, metric, count(*), sum(value), min(value), max(value),
-        (array_agg(value order by time desc, event desc))[1]
+        (array_agg(value order by time desc, value desc))[1]
     from unnest($1::bigint[]) as minute, to_timestamp(minute * 1.0) as bucket
     join mqtt.measurements on time >= bucket and time < bucket + interval '1 minute'
     group by bucket, device, metric
@@ -56,7 +56,7 @@ pub async fn keep_rollups(settings: Settings, stop: CancellationToken) {
         match outcome {
             Ok(()) => told = false,
             Err(error) if !std::mem::replace(&mut told, true) => {
-                tracing::warn!(%error, "rollups of measurements are not computed; trying again");
+                tracing::warn!("{}; trying again", error.about("compute rollups of measurements"));
             }
             Err(_) => {}
         }

@@ -1,35 +1,4 @@
-//! JSON by hand: written where events are too many for a tree of values, and taken apart where a
-//! tree cannot hold what is in it.
-
-use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
-
-/// A JSON text taken apart by one level. Its values stay text: a number beyond `f64`, such as 1e400, or a string with
-/// half of a surrogate pair is JSON, and no fault of its neighbours'.
-pub enum JsonParts<'a> {
-    /// Members by name; where a name repeats, the last.
-    Object(BTreeMap<String, &'a str>),
-    /// Items in their order.
-    Array(Vec<&'a str>),
-    /// Anything else, and what is not JSON.
-    Scalar,
-}
-
-impl<'a> JsonParts<'a> {
-    /// Those of a text.
-    #[must_use]
-    pub fn of(json: &'a str) -> Self {
-        match json.trim_start().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(json).map_or(Self::Scalar, |members| {
-                Self::Object(members.into_iter().map(|(name, value)| (name, value.get())).collect())
-            }),
-            Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(json)
-                .map_or(Self::Scalar, |items| Self::Array(items.into_iter().map(RawValue::get).collect())),
-            _ => Self::Scalar,
-        }
-    }
-}
+//! JSON written by hand, where events are too many for a tree of values.
 
 /// Appends `text` as a JSON string, quotes included.
 pub fn write_json_string(text: &str, out: &mut Vec<u8>) {

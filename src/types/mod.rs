@@ -4,6 +4,7 @@
 //! valid by construction: its checks live in `FromStr`, `TryFrom` or a named constructor.
 
 mod client_id;
+mod consumers;
 mod dead_letter;
 mod descriptors;
 mod device;
@@ -12,6 +13,7 @@ mod event_query;
 mod event_text;
 mod health;
 mod json;
+mod json_text;
 mod listen_address;
 mod measurement;
 mod origin;
@@ -31,13 +33,15 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
+pub use consumers::{ConsumerInfo, ConsumersInfo, DatabaseInfo, ImportInfo, JournalInfo};
 pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;
 pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
-pub use json::{JsonParts, write_json_string};
+pub use json::write_json_string;
+pub use json_text::JsonText;
 pub use listen_address::{ListenAddress, ListenAddressError};
 pub use measurement::{Measurement, Measurements};
 pub use origin::{Origin, OriginError, is_loopback};

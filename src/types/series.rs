@@ -32,7 +32,7 @@ pub struct Bucket {
     pub minimum: f64,
     /// The greatest.
     pub maximum: f64,
-    /// The one whose event is the latest.
+    /// The one at the latest instant; the greatest of those, where there are several.
     pub last: f64,
 }
 
@@ -50,7 +50,7 @@ impl SeriesBuilder {
         Self { width, buckets: BTreeMap::new() }
     }
 
-    /// Takes a value in. Of two at one instant the later call is the last.
+    /// Takes a value in.
     pub fn push(&mut self, time: Micros, value: f64) {
         let start = time.get().div_euclid(self.width) * self.width;
         let first = Bucket {
@@ -67,7 +67,7 @@ impl SeriesBuilder {
         bucket.average += (value - bucket.average) / bucket.count as f64;
         bucket.minimum = bucket.minimum.min(value);
         bucket.maximum = bucket.maximum.max(value);
-        if time >= *latest {
+        if time > *latest || time == *latest && value > bucket.last {
             (*latest, bucket.last) = (time, value);
         }
     }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn buckets_hold_what_was_measured_in_any_order() {
         let mut builder = SeriesBuilder::new(10);
-        for (time, value) in [(25, 1.0), (3, 4.0), (9, 8.0), (0, 6.0), (-1, 5.0), (25, 2.0)] {
+        for (time, value) in [(25, 1.0), (3, 4.0), (9, 8.0), (0, 6.0), (-1, 5.0), (25, 2.0), (25, 1.5)] {
             builder.push(Micros::saturating(time), value);
         }
         let bucket = |start, count, average, minimum, maximum, last| Bucket {
@@ -99,7 +99,7 @@ mod tests {
         };
         assert_eq!(
             builder.finish(),
-            [bucket(-10, 1, 5.0, 5.0, 5.0, 5.0), bucket(0, 3, 6.0, 4.0, 8.0, 8.0), bucket(20, 2, 1.5, 1.0, 2.0, 2.0),]
+            [bucket(-10, 1, 5.0, 5.0, 5.0, 5.0), bucket(0, 3, 6.0, 4.0, 8.0, 8.0), bucket(20, 3, 1.5, 1.0, 2.0, 2.0)]
         );
     }
 }

@@ -3,6 +3,12 @@
 //   {"listen": url}                an EventSource of the page's own keeps each message's data in `heard`
 //   {"evaluate": expression}       the expression's value in the page
 //   {"screenshot": path}           keeps a picture of the whole page
+//   {"press": key}                 a key, where the focus is
+//   {"click": selector}            a click on the first that matches
+//   {"select": [selector, value]}  chooses an option
+//   {"fill": [selector, text]}     text of a field
+//   {"back": true}                 one step back in the page's history
+//   {"show": {width, height, dark}}  another window, light or dark
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -34,6 +40,15 @@ const commands = {
       window.source = source;
     }, url),
   evaluate: (expression) => page.evaluate(expression),
+  press: (key) => page.keyboard.press(key),
+  click: (selector) => page.click(selector),
+  select: async ([selector, value]) => void (await page.selectOption(selector, value)),
+  fill: ([selector, text]) => page.fill(selector, text),
+  back: async () => void (await page.goBack()),
+  show: async ({ width, height, dark }) => {
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme: dark ? "dark" : "light" });
+  },
   screenshot: async (path) => void (await page.screenshot({ path, fullPage: true })),
 };
 

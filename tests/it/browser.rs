@@ -127,8 +127,7 @@ async fn the_page_shows_devices_values_and_plots() {
         ["pump-7", "online", "88.75", "1,099"].iter().all(|part| text.contains(part)).then_some(())
     })
     .await;
-    let choose = "(span.value = '86400', span.dispatchEvent(new Event('change')))";
-    later.evaluate(choose).await;
+    later.does(json!({ "select": ["#span", "1d"] })).await;
     let count = "Math.max(...[...document.querySelectorAll('canvas')].map(({ plot }) => plot.field.history?.times.length ?? 0))";
     eventually("history on the plots", async || (later.evaluate(count).await.as_u64() > Some(0)).then_some(())).await;
     assert_eq!(later.errors(), [""; 0]);

@@ -21,6 +21,7 @@ mod greedy;
 mod hostile;
 mod openapi;
 mod other_writers;
+mod page;
 mod payload_format;
 mod proxy_protocol;
 mod qos;

@@ -21,6 +21,7 @@ mod query;
 mod repeats;
 mod resume;
 mod roles;
+mod series;
 mod server;
 mod support;
 mod tls;

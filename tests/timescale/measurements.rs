@@ -4,10 +4,13 @@ use sqlx::PgPool;
 use synap_mqtt::{mapping::Route, timescale::keep_rollups, types::Kept};
 use tokio_util::sync::CancellationToken;
 
-use super::support::{TestDatabase, TestJournal, eventually, stored_numbers, telemetry_route};
+use super::{
+    roles::{documented, drop_all, make_role, run},
+    support::{Log, TestDatabase, TestJournal, eventually, stored_numbers, telemetry_route},
+};
 
 /// Midnight before the first of the measurements here, in seconds since 1970: some time ago, so that all minutes are over.
-fn start() -> i64 {
+pub fn start() -> i64 {
     jiff::Timestamp::now().as_second() / 86_400 * 86_400 - 86_400
 }
 
@@ -22,7 +25,7 @@ async fn publish(journal: &TestJournal, device: &str, payloads: &[String]) {
     journal.publish(&format!("devices/{device}/telemetry"), &payloads).await;
 }
 
-async fn count(pool: &PgPool, table: &'static str) -> i64 {
+pub async fn count(pool: &PgPool, table: &'static str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}"))).fetch_one(pool).await.unwrap()
 }
 
@@ -128,7 +131,7 @@ async fn rollups(pool: &PgPool, table: &str) -> Vec<Rollup> {
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.unwrap()
 }
 
-async fn rolled_up(pool: &PgPool) {
+pub async fn rolled_up(pool: &PgPool) {
     eventually("no minute is due", async || count(pool, "mqtt.measurements_touched").await == 0).await;
 }
 
@@ -170,4 +173,35 @@ async fn rollups_are_what_the_rows_say_also_of_data_that_comes_late() {
     writer.stop().await;
     pool.close().await;
     database.drop().await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_keep_rollups_says_what_is_missing_and_needs_the_documented_grants_alone() {
+    let (database, journal) = (TestDatabase::create().await, journal(Kept::Measurements, &["/v"]));
+    let (at, pool, stop) = (start(), database.pool(), CancellationToken::new());
+    let owner = journal.write_to(&database);
+    owner.catch_up().await;
+    owner.stop().await;
+    let role = make_role(&database).await;
+    run(&pool, documented("grant connect", &role, &database)).await;
+    let log = Log::start();
+    let writer = journal.write_with(database.settings_as(&role));
+    publish(&journal, "pump-7", &[format!("{{\"at\":{at},\"v\":4}}")]).await;
+    let runner = tokio::spawn(keep_rollups(database.settings_as(&role), stop.clone()));
+    let said = |part: &'static str| log.lines().iter().filter(|line| line.contains(part)).count();
+    eventually("both say it", async || {
+        said("cannot store events: permission denied for table measurements_touched; docs/database.md has the grants")
+            == 1
+            && said("cannot compute rollups of measurements: permission denied for table measurements_touched") == 1
+    })
+    .await;
+    run(&pool, documented("grant select, insert, update on mqtt.measurements_1m", &role, &database)).await;
+    writer.catch_up().await;
+    rolled_up(&pool).await;
+    assert_eq!(rollups(&pool, "mqtt.measurements_1h").await, [(at, 1, 4.0, 4.0, 4.0, 4.0)]);
+    assert_eq!(said("rollups"), 1, "{:?}", log.lines());
+    stop.cancel();
+    runner.await.unwrap();
+    writer.stop().await;
+    drop_all(database, pool, &role).await;
 }

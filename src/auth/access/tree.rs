@@ -105,7 +105,8 @@ impl RuleTree {
 
     /// Of the rules that match a topic.
     pub(super) fn matching(&self, topic: &str, names: Names<'_>, found: &mut Marks) {
-        self.by_topic(ROOT, topic.split('/'), names, found);
+        // A topic is the filter that matches it alone.
+        self.covering(topic, names, found);
     }
 
     /// Of the rules each of which matches every topic that a filter matches.
@@ -121,23 +122,6 @@ impl RuleTree {
     /// The node, unless nothing there is news.
     fn news(&self, at: u32, found: Marks) -> Option<&Node> {
         self.nodes.get(at as usize).filter(|node| !found.contains(node.all))
-    }
-
-    fn by_topic(&self, at: u32, mut levels: Levels<'_>, names: Names<'_>, found: &mut Marks) {
-        let Some(node) = self.news(at, *found) else { return };
-        match levels.next() {
-            None => *found |= node.here | node.multi,
-            Some(level) => self.along(
-                at,
-                node,
-                level,
-                found,
-                |next, found| {
-                    self.by_topic(next, levels.clone(), names, found);
-                },
-                names,
-            ),
-        }
     }
 
     fn cover(&self, at: u32, mut levels: Levels<'_>, names: Names<'_>, found: &mut Marks) {
@@ -159,16 +143,11 @@ impl RuleTree {
                     self.cover(node.single, levels, names, found);
                 }
             }
-            Some(level) => self.along(
-                at,
-                node,
-                level,
-                found,
-                |next, found| {
+            Some(level) => {
+                for next in self.along(at, node, level, names, found) {
                     self.cover(next, levels.clone(), names, found);
-                },
-                names,
-            ),
+                }
+            }
         }
     }
 
@@ -186,42 +165,32 @@ impl RuleTree {
                     }
                 }
             }
-            Some(level) => self.along(
-                at,
-                node,
-                level,
-                found,
-                |next, found| {
+            Some(level) => {
+                for next in self.along(at, node, level, names, found) {
                     self.overlap(next, levels.clone(), names, found);
-                },
-                names,
-            ),
+                }
+            }
         }
     }
 
-    /// Goes on to wherever a level of this text leads.
+    /// Wherever a level of this text leads. Takes what matches whatever follows.
     fn along(
         &self,
         at: u32,
         node: &Node,
         level: &str,
-        found: &mut Marks,
-        mut go_on: impl FnMut(u32, &mut Marks),
         names: Names<'_>,
-    ) {
-        if let Some(&next) = node.texts.get(level) {
-            go_on(next, found);
+        found: &mut Marks,
+    ) -> impl Iterator<Item = u32> + use<> {
+        let may_be_any = at != ROOT || !level.starts_with('$');
+        if may_be_any {
+            *found |= node.multi;
         }
-        if at == ROOT && level.starts_with('$') {
-            return;
-        }
-        *found |= node.multi;
-        let is = |name: Option<&str>| name == Some(level);
-        for (next, leads) in [(node.single, true), (node.client, is(names.client)), (node.user, is(names.user))] {
-            if leads && next != ROOT {
-                go_on(next, found);
-            }
-        }
+        let is = |name: Option<&str>| may_be_any && name == Some(level);
+        let text = node.texts.get(level).map(|&next| (next, true));
+        let others = [(node.single, may_be_any), (node.client, is(names.client)), (node.user, is(names.user))];
+        let all = text.into_iter().chain(others);
+        all.filter(|(next, leads)| *leads && *next != ROOT).map(|(next, _)| next)
     }
 
     fn everything(&self, at: u32, names: Names<'_>, found: &mut Marks) {

@@ -1,12 +1,16 @@
 // Wires the parts. Events are taken in as they arrive; everything visible changes in one
 // animation frame, so a thousand events a second cost no more drawing than one.
 
+import * as address from "./address.js";
 import { Detail } from "./detail.js";
 import { DeviceList } from "./devices.js";
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Devices } from "./model.js";
+import { Refused } from "./refused.js";
+import { State } from "./state.js";
 import { connect } from "./stream.js";
+import { Tabs } from "./tabs.js";
 
 const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", stopped: "Disconnected" };
 const REASONS = {
@@ -29,7 +33,27 @@ function choose(name) {
   detail.show(chosen);
 }
 
-const list = new DeviceList(choose);
+// The device of the address as soon as it is known, until then whichever there is.
+function follow() {
+  const { device } = address.read();
+  const found = devices.all.has(device) ? device : chosen ? null : devices.all.keys().next().value;
+  if (!found || found === chosen?.name) return;
+  choose(found);
+  if (!device) address.write({ device: found }, false);
+}
+
+const list = new DeviceList((name) => {
+  address.write({ device: name });
+  choose(name);
+});
+const refused = new Refused();
+new State(() => refused.reload());
+const tabs = new Tabs(byId("tabs"), (name) => (byId("pause").hidden = name !== "events"));
+addEventListener("popstate", () => {
+  follow();
+  detail.follow();
+  tabs.follow();
+});
 
 let arrived = 0;
 let measured = performance.now();
@@ -47,9 +71,22 @@ async function know(url) {
     const answer = await fetch(url, { signal: AbortSignal.timeout(KNOWN_EVERY) });
     if (!answer.ok) return;
     (await answer.json()).devices.forEach((device) => devices.know(device));
-    if (!chosen && devices.all.size) choose(devices.all.keys().next().value);
+    follow();
   } catch {
     // Asked again soon.
+  }
+}
+
+// Of many devices, the one of the address may not be on the first page.
+async function knowWanted() {
+  const { device } = address.read();
+  if (!device || devices.all.has(device)) return;
+  try {
+    const answer = await fetch(`/api/devices/${encodeURIComponent(device)}`, { signal: AbortSignal.timeout(KNOWN_EVERY) });
+    if (answer.ok) devices.know(await answer.json());
+    follow();
+  } catch {
+    // Shown once it says something.
   }
 }
 
@@ -75,9 +112,10 @@ connect({
     arrived += 1;
     const device = devices.take(event);
     feed.take(event);
-    // Also where the device was forgotten to make room, and came back.
-    if (!chosen || (chosen !== device && chosen.name === device.name)) choose(device.name);
-    else detail.changed(device);
+    // Where the device was forgotten to make room, and came back.
+    if (chosen && chosen !== device && chosen.name === device.name) choose(device.name);
+    else if (!chosen || device.name === address.read().device) follow();
+    detail.changed(device);
   },
   gap({ reason }) {
     byId("notice").hidden = false;
@@ -91,6 +129,6 @@ addEventListener("keydown", (event) => {
   if (event.key === "p" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) feed.toggle();
 });
 setInterval(showRate, 1000);
-know(`${KNOWN}&metrics=true`);
+know(`${KNOWN}&metrics=true`).then(knowWanted);
 setInterval(() => know(KNOWN), KNOWN_EVERY);
 requestAnimationFrame(frame);

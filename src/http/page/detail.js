@@ -1,28 +1,34 @@
-// The chosen device: a plot for each number, a line for every other value.
+// The chosen device: a plot for each number, or for one of them, and a line for every other value.
 
+import * as address from "./address.js";
 import { byId, element, setText } from "./dom.js";
 import * as format from "./format.js";
 import { History } from "./history.js";
+import { Period } from "./period.js";
 import { Plot } from "./plot.js";
 
 const DESCRIBE_EVERY = 5000;
+const ALL = "";
 
 export class Detail {
   #plots = byId("plots");
   #values = byId("values");
-  #span = byId("span");
+  #metric = byId("metric");
   #rows = new Map();
   #device = null;
   #described = 0;
   #colours = colours();
   #history = new History();
+  #period = new Period(() => this.#again());
 
   constructor() {
-    const again = () => this.#each((row) => row.plot.changed());
-    this.#span.addEventListener("change", again);
+    this.#metric.addEventListener("change", () => {
+      address.write({ metric: this.#metric.value });
+      this.#choose();
+    });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       this.#colours = colours();
-      again();
+      this.#again();
     });
   }
 
@@ -31,32 +37,42 @@ export class Detail {
     this.#rows.clear();
     this.#plots.replaceChildren();
     this.#values.replaceChildren();
+    this.#metric.replaceChildren(element("option", { value: ALL, textContent: "All metrics" }));
     this.#device = device;
     this.#described = 0;
     byId("empty").hidden = true;
+    byId("controls").hidden = false;
     setText(byId("detail-title"), device.name);
+    this.#choose();
     this.changed(device);
   }
 
+  // Shows what the address says.
+  follow() {
+    this.#period.follow();
+    this.#choose();
+  }
+
   changed(device) {
-    if (device === this.#device) this.#each((row) => row.plot.changed());
+    if (device === this.#device) this.#again();
   }
 
   draw(now) {
     const device = this.#device;
     if (!device) return;
-    const count = `${device.count} ${device.count === 1 ? "event" : "events"}`;
+    const count = `${format.value(device.count)} ${device.count === 1 ? "event" : "events"}`;
     setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].join(" · "));
-    const span = Number(this.#span.value) * 1000;
+    const range = this.#period.range(now);
     const describe = now - this.#described > DESCRIBE_EVERY;
     if (describe) this.#described = now;
     for (const field of device.fields.values()) {
       const row = this.#row(field);
       const text = format.value(field.value);
       setText(row.value, text);
-      if (row.plot?.isSeen) this.#history.want(device, field, span, now, () => row.plot.changed());
-      row.plot?.draw(now, span, this.#colours);
-      if (row.plot && describe) row.plot.canvas.setAttribute("aria-label", describeSeries(field, text));
+      if (!row.plot) continue;
+      if (range && row.plot.isSeen) this.#history.want(device, field, range, now, () => row.plot.changed());
+      row.plot.draw(now, range, this.#colours);
+      if (describe) row.plot.canvas.setAttribute("aria-label", describeSeries(field, text, row.plot.shown));
     }
   }
 
@@ -67,7 +83,26 @@ export class Detail {
     const row = field.series ? plotRow(field) : valueRow(field);
     (field.series ? this.#plots : this.#values).append(row.item);
     this.#rows.set(field.path, row);
+    if (row.plot) {
+      const option = element("option", { value: field.path, textContent: title(field) });
+      const behind = [...this.#metric.options].find(({ value }) => value !== ALL && compare(value, field.path) > 0);
+      this.#metric.insertBefore(option, behind ?? null);
+    }
+    this.#choose();
     return row;
+  }
+
+  // One plot or all, as the address says; all where the device has no such metric.
+  #choose() {
+    const wanted = address.read().metric;
+    const chosen = this.#rows.get(wanted)?.plot ? wanted : ALL;
+    this.#metric.value = chosen;
+    this.#plots.classList.toggle("single", chosen !== ALL);
+    for (const [path, row] of this.#rows) row.item.hidden = chosen !== ALL && path !== chosen;
+  }
+
+  #again() {
+    this.#each((row) => row.plot.changed());
   }
 
   #each(visit) {
@@ -75,17 +110,23 @@ export class Detail {
   }
 }
 
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+
+function title({ path }) {
+  return path || "value";
+}
+
 function plotRow(field) {
   const canvas = element("canvas");
   const value = element("output");
-  const name = element("h3", { textContent: field.path || "value", title: field.path });
+  const name = element("h3", { textContent: title(field), title: field.path });
   const item = element("article", { className: "plot" }, element("header", {}, name, value), canvas);
   return { item, value, plot: new Plot(canvas, field) };
 }
 
 function valueRow(field) {
   const value = element("dd");
-  return { item: element("div", {}, element("dt", { textContent: field.path || "value" }), value), value, plot: null };
+  return { item: element("div", {}, element("dt", { textContent: title(field) }), value), value, plot: null };
 }
 
 function presence({ known, online }) {
@@ -97,9 +138,9 @@ function age(device, now) {
   return text === "now" ? text : `${text} ago`;
 }
 
-function describeSeries({ path, series: { values } }, text) {
-  const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-  return `Plot of ${path}: now ${text}, from ${format.value(low)} to ${format.value(high)} over ${values.length} values`;
+function describeSeries(field, text, shown) {
+  const between = shown?.count ? `from ${format.value(shown.low)} to ${format.value(shown.high)} in ${shown.count} points` : "no values in this period";
+  return `Plot of ${title(field)}: now ${text}, ${between}`;
 }
 
 // A canvas knows no CSS variables: an element with them as its colour tells what they are.
@@ -112,7 +153,7 @@ function colours() {
   };
   const found = Object.fromEntries(["accent", "line", "quiet", "panel", "text"].map((name) => [name, read(name)]));
   const accent = (opacity) => found.accent.replace(")", ` / ${opacity})`).replace(/(\d+), (\d+), /, "$1 $2 ");
-  Object.assign(found, { fill: accent(0.2), faded: accent(0) });
+  Object.assign(found, { fill: accent(0.2), faded: accent(0), band: accent(0.28) });
   found.font = getComputedStyle(document.body).fontFamily;
   probe.remove();
   return found;

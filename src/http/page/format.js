@@ -2,7 +2,10 @@
 
 const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 6 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const dayClock = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+
+const DAY = 86_400_000;
 
 export function value(value) {
   if (typeof value === "number") {
@@ -12,9 +15,10 @@ export function value(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-// A time as a clock, or as a day where `span` milliseconds around it are more than one.
+// A time as a clock; with its day where `span` milliseconds around it are about one or more, and as that alone where
+// they are many.
 export function time(at, span = 0) {
-  return (span > 86_400_000 ? day : clock).format(at);
+  return (span > 20 * DAY ? day : span > 0.8 * DAY ? dayClock : clock).format(at);
 }
 
 export function age(at, now) {

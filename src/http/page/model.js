@@ -53,7 +53,10 @@ export class Devices {
     if (this.all.size > DEVICES) this.all.delete(this.all.keys().next().value);
 
     const time = Date.parse(event.timestamp);
-    Object.assign(device, { count: device.count + 1, seen: Date.parse(event.metadata?.receivedAt) || time, type: event.type, topic: event.metadata?.topic });
+    const seen = Date.parse(event.metadata?.receivedAt) || time;
+    // The bridge has counted those up to the last that it has told of.
+    const count = seen <= device.counted ? device.count : device.count + 1;
+    Object.assign(device, { count, seen, type: event.type, topic: event.metadata?.topic });
     for (const [path, value] of leaves(event.data)) put(device, path, value, time);
     return device;
   }
@@ -67,7 +70,7 @@ export class Devices {
       this.all.set(name, device);
       for (const [path, { value, timestamp }] of Object.entries(metrics)) put(device, path, value, Date.parse(timestamp));
     }
-    Object.assign(device, { known: true, online, count: Math.max(device.count, events) });
+    Object.assign(device, { known: true, online, count: Math.max(device.count, events), counted: Date.parse(lastSeen) });
   }
 }
 
@@ -81,11 +84,21 @@ function put(device, path, value, time) {
   if (typeof value === "number" && Number.isFinite(time)) (field.series ??= new Series()).add(time, value);
 }
 
-// All points of a field: its history, then what the page has seen itself.
-export function points({ series, history }) {
-  if (!history?.times.length) return series;
-  const first = series.times[0] ?? Infinity;
-  const before = history.times.findIndex((time) => time >= first);
-  const end = before < 0 ? history.times.length : before;
-  return { times: [...history.times.slice(0, end), ...series.times], values: [...history.values.slice(0, end), ...series.values] };
+// The points of a field within a range: its history, then what the page has seen itself since. One more before
+// the range, where there is one, so that the line comes in from the edge.
+export function points(field, range) {
+  const { series } = field;
+  if (!range) return { times: series.times, values: series.values, lows: series.values, highs: series.values };
+  const history = field.history?.name === range.name ? field.history : null;
+  const all = { times: [], values: [], lows: [], highs: [] };
+  if (history) for (const name of Object.keys(all)) all[name].push(...history[name]);
+  const behind = history?.times.length ? history.end : range.start;
+  let from = series.times.findIndex((time) => time >= behind);
+  if (from < 0) from = series.times.length;
+  if (from > 0 && from < series.times.length && !history?.times.length) from -= 1;
+  for (let at = from; at < series.times.length && series.times[at] <= range.end; at += 1) {
+    all.times.push(series.times[at]);
+    for (const name of ["values", "lows", "highs"]) all[name].push(series.values[at]);
+  }
+  return all;
 }

@@ -55,28 +55,20 @@ export class Plot {
     this.#dirty = true;
   }
 
-  // Draws if there is reason to. `span` is how many milliseconds to show, or 0 for all points.
-  draw(now, span, colours) {
+  // Draws if there is reason to. `range` is the time to show, or nothing for all points that there are.
+  draw(now, range, colours) {
     if (!this.isSeen || !this.width || now - this.#drawn < (this.#dirty ? REDRAW : this.#pixel)) return;
     this.#dirty = false;
     this.#drawn = now;
-    this.points = points(this.field);
-    const { times, values } = this.points;
+    this.points = points(this.field, range);
+    const { times } = this.points;
     const newest = times.at(-1);
-    const end = Math.abs(now - newest) < FRESH ? Math.max(now, newest) : newest;
-    const start = span ? end - span : Math.min(times[0], end - 1000);
-    let first = times.findIndex((time) => time >= start);
-    if (first < 0) first = times.length - 1;
-    first = Math.max(0, first - 1); // So that the line comes in from the edge.
-
-    let low = Infinity;
-    let high = -Infinity;
-    for (let at = first; at < values.length; at += 1) {
-      if (values[at] === null) continue;
-      low = Math.min(low, values[at]);
-      high = Math.max(high, values[at]);
-    }
-    const label = { low, high };
+    const isLive = range ? !range.isOver : Math.abs(now - newest) < FRESH;
+    const end = range ? range.end : isLive ? Math.max(now, newest) : newest;
+    const start = range ? range.start : Math.min(times[0], end - 1000);
+    const first = Math.max(0, times.findIndex((time) => time >= start) - 1); // So that the line comes in from the edge.
+    this.shown = this.#extent(first);
+    let { low, high } = this.shown;
     if (low === high) {
       const room = Math.abs(low) * 0.05 || 1;
       low -= room;
@@ -84,40 +76,73 @@ export class Plot {
     }
     const x = (time) => SIDE + ((time - start) / (end - start)) * (this.width - 2 * SIDE);
     const y = (value) => 5 + (1 - (value - low) / (high - low)) * (this.height - BOTTOM - 14);
-    this.#pixel = end === now ? Math.max(REDRAW, (end - start) / this.width) : Infinity;
+    this.#pixel = isLive ? Math.max(REDRAW, (end - start) / this.width) : Infinity;
 
     this.context.clearRect(0, 0, this.width, this.height);
+    this.#labels(start, end, colours);
+    if (!this.shown.count) return this.#nothing(colours);
     this.#line(first, x, y, colours);
-    this.#labels(start, end, label, colours);
     if (this.#pointer !== null) this.#reading(first, x, y, end - start, colours);
   }
 
-  // A null is a gap: the line ends before it and begins anew behind it.
+  // Between which values, and how many of them there are.
+  #extent(first) {
+    const { values, lows, highs } = this.points;
+    const extent = { low: Infinity, high: -Infinity, count: 0 };
+    for (let at = first; at < values.length; at += 1) {
+      if (values[at] === null) continue;
+      extent.low = Math.min(extent.low, lows[at]);
+      extent.high = Math.max(extent.high, highs[at]);
+      extent.count += 1;
+    }
+    return extent;
+  }
+
+  // A null is a gap: the line ends before it and begins anew behind it. Around the line, from the lowest to the highest.
   #line(first, x, y, colours) {
-    const { context, points: { times, values } } = this;
-    const last = values.length - 1;
+    const { context, points: { times, values, lows, highs } } = this;
     const bottom = this.height - BOTTOM;
     const fade = context.createLinearGradient(0, 0, 0, bottom);
     fade.addColorStop(0, colours.fill);
     fade.addColorStop(1, colours.faded);
-    Object.assign(context, { strokeStyle: colours.accent, fillStyle: fade, lineWidth: 1.6, lineJoin: "round" });
-    for (let from = first; from <= last; from += 1) {
+    Object.assign(context, { strokeStyle: colours.accent, lineWidth: 1.6, lineJoin: "round" });
+    for (let from = first; from < values.length; from += 1) {
       if (values[from] === null) continue;
       const gap = values.indexOf(null, from);
       const to = (gap < 0 ? values.length : gap) - 1;
+      const along = (line, at = from) => {
+        for (; at <= to; at += 1) context.lineTo(x(times[at]), y(line[at]));
+      };
       context.beginPath();
-      for (let at = from; at <= to; at += 1) context.lineTo(x(times[at]), y(values[at]));
-      context.stroke();
+      along(values);
       context.lineTo(x(times[to]), bottom);
       context.lineTo(x(times[from]), bottom);
+      context.fillStyle = fade;
       context.fill();
+      context.beginPath();
+      along(highs);
+      for (let at = to; at >= from; at -= 1) context.lineTo(x(times[at]), y(lows[at]));
+      context.fillStyle = colours.band;
+      context.fill();
+      context.beginPath();
+      along(values);
+      context.stroke();
+      // A line of one point is none.
+      if (from === to) this.#spot(x(times[from]), y(values[from]), colours);
       from = to;
     }
+    const last = values.findLastIndex((value) => value !== null);
     this.#spot(x(times[last]), y(values[last]), colours);
   }
 
-  #labels(start, end, { low, high }, colours) {
+  #nothing(colours) {
     const { context, width, height } = this;
+    Object.assign(context, { fillStyle: colours.quiet, font: `13px ${colours.font}`, textAlign: "center", textBaseline: "middle" });
+    context.fillText("No values in this period", width / 2, (height - BOTTOM) / 2);
+  }
+
+  #labels(start, end, colours) {
+    const { context, width, height, shown: { low, high, count } } = this;
     context.strokeStyle = colours.line;
     context.lineWidth = 1;
     context.beginPath();
@@ -132,19 +157,21 @@ export class Plot {
     context.textAlign = "right";
     context.fillText(format.time(end, end - start), width, height);
     context.textAlign = "center";
-    const range = low === high ? "" : `${format.value(low)} – ${format.value(high)}`;
+    const range = !count || low === high ? "" : `${format.value(low)} – ${format.value(high)}`;
     context.fillText(range, width / 2, height);
   }
 
   #reading(first, x, y, span, colours) {
-    const { context, points: { times, values } } = this;
-    let nearest = times.length - 1;
+    const { context, points: { times, values, lows, highs } } = this;
+    let nearest = values.findLastIndex((value) => value !== null);
     for (let at = first; at < times.length; at += 1) {
       if (values[at] === null) continue;
       if (Math.abs(x(times[at]) - this.#pointer) < Math.abs(x(times[nearest]) - this.#pointer)) nearest = at;
     }
     const [left, top] = [x(times[nearest]), y(values[nearest])];
-    const text = `${format.value(values[nearest])}  ${format.time(times[nearest], span)}`;
+    const [low, high] = [format.value(lows[nearest]), format.value(highs[nearest])];
+    const between = low === high ? "" : ` (${low} – ${high})`;
+    const text = `${format.value(values[nearest])}${between}  ${format.time(times[nearest], span)}`;
     this.#spot(left, top, colours);
     const half = context.measureText(text).width / 2 + 6;
     const middle = Math.min(Math.max(left, half), this.width - half);

@@ -5,7 +5,7 @@ use crate::{
     journal::{Journal, Record},
     limits,
     stream::source::{Next, Source},
-    types::{Bucket, EventMapper, JsonParts, SeriesBuilder, SeriesQuery},
+    types::{Bucket, EventMapper, JsonText, SeriesBuilder, SeriesQuery},
 };
 
 /// The buckets that have a value, by time.
@@ -44,16 +44,9 @@ pub async fn buckets(
 
 /// The number at a path of names and indexes.
 fn number_at(json: &str, path: &[String]) -> Option<f64> {
-    let mut value = json;
-    for step in path {
-        value = match JsonParts::of(value) {
-            JsonParts::Array(items) => *items.get(step.parse::<usize>().ok()?)?,
-            JsonParts::Object(members) => *members.get(step)?,
-            JsonParts::Scalar => return None,
-        };
-    }
-    let number: serde_json::Number = serde_json::from_str(value).ok()?;
-    number.as_f64().filter(|number| number.abs() < 1e300)
+    let number =
+        JsonText::at(json, path).filter(|scalar| scalar.starts_with(|c: char| c == '-' || c.is_ascii_digit()))?;
+    number.parse().ok().filter(|number: &f64| number.abs() < limits::MEASUREMENT_BOUND)
 }
 
 #[cfg(test)]

@@ -139,6 +139,11 @@ impl Browser {
         self.ask(&json!({ "evaluate": expression })).await
     }
 
+    /// Does something as a person would: `{"press": "ArrowRight"}`, `{"click": selector}`, …
+    pub async fn does(&mut self, what: Value) {
+        self.ask(&what).await;
+    }
+
     /// Keeps a picture of the page as `.test/<name>.png`.
     pub async fn screenshot(&mut self, name: &str) {
         let path = in_package(".test").join(format!("{name}.png"));

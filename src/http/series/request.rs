@@ -1,74 +1,31 @@
-//! `GET /api/series`: one metric over time.
+//! What a client asks of a series.
 
-use axum::{Json, extract::State, http::Uri};
-use serde_json::{Map, Value, json};
+use axum::http::Uri;
+use serde_json::Value;
 
-use super::{parameters::Parameters, problem::Problem, routes::Context};
 use crate::{
+    http::{parameters::Parameters, problem::Problem},
     limits,
     types::{Bucket, Micros, SeriesQuery},
 };
 
-/// `GET /api/series`
-pub async fn series(State(context): State<Context>, uri: Uri) -> Result<Json<Value>, Problem> {
-    let SeriesRequest { query, metric, functions } = request(&uri, now())?;
-    let buckets = context.services.events.series(query.clone()).await?;
-    Ok(Json(json!({
-        "device": query.device,
-        "metric": metric,
-        "from": query.from,
-        "to": query.to,
-        "bucketSeconds": query.width / 1_000_000,
-        "points": points(&buckets, query.width, &functions),
-    })))
-}
-
-fn now() -> Micros {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Micros::saturating(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// One point a bucket. Where buckets are missing between two, one point of nulls stands for them all, so
-/// that a line drawn through the points has a gap.
-fn points(buckets: &[Bucket], width: i64, functions: &[Function]) -> Vec<Value> {
-    let mut points = Vec::with_capacity(buckets.len());
-    let mut expected = buckets.first().map_or(0, |first| first.start.get());
-    for bucket in buckets {
-        if bucket.start.get() > expected {
-            points.push(point(Micros::saturating(expected), functions, |_| Value::Null));
-        }
-        points.push(point(bucket.start, functions, |function| match function {
-            Function::Average => bucket.average.into(),
-            Function::Minimum => bucket.minimum.into(),
-            Function::Maximum => bucket.maximum.into(),
-            Function::Last => bucket.last.into(),
-            Function::Count => bucket.count.into(),
-        }));
-        expected = bucket.start.get() + width;
-    }
-    points
-}
-
-fn point(time: Micros, functions: &[Function], value: impl Fn(Function) -> Value) -> Value {
-    let mut point = Map::new();
-    point.insert("time".to_owned(), json!(time));
-    point.extend(functions.iter().map(|function| (function.name().to_owned(), value(*function))));
-    Value::Object(point)
-}
-
 /// What a client asks of a series.
-struct SeriesRequest {
+pub struct SeriesRequest {
     /// The question.
-    query: SeriesQuery,
+    pub query: SeriesQuery,
     /// The metric, as it was asked for.
-    metric: String,
+    pub metric: String,
     /// What is wanted of each bucket.
-    functions: Vec<Function>,
+    pub functions: Vec<Function>,
+    /// Points that the answer has at most.
+    pub most: usize,
+    /// Whether the width of buckets is not the client's choice.
+    pub is_width_open: bool,
 }
 
 /// One number made of a bucket's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
+pub enum Function {
     /// `avg`
     Average,
     /// `min`
@@ -91,17 +48,45 @@ const FUNCTIONS: [(&str, Function); 5] = [
 
 impl Function {
     /// Its name.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         FUNCTIONS.iter().find(|(_, function)| *function == self).map_or("", |(name, _)| name)
     }
+
+    /// What it makes of a bucket.
+    pub fn of(self, bucket: &Bucket) -> Value {
+        match self {
+            Self::Count => bucket.count.into(),
+            other => other.value(bucket).into(),
+        }
+    }
+
+    fn value(self, bucket: &Bucket) -> f64 {
+        match self {
+            Self::Average => bucket.average,
+            Self::Minimum => bucket.minimum,
+            Self::Maximum => bucket.maximum,
+            Self::Last => bucket.last,
+            Self::Count => bucket.count as f64,
+        }
+    }
+}
+
+/// Between which values the curve of these functions goes in a bucket. A count is of another kind, and matters where
+/// it is alone.
+pub fn extent(functions: &[Function], bucket: &Bucket) -> (f64, f64) {
+    let is_alone = functions.iter().all(|function| *function == Function::Count);
+    let shown = functions.iter().filter(|function| is_alone || **function != Function::Count);
+    shown
+        .map(|function| function.value(bucket))
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
 /// Widths of buckets that fall on what a clock shows, in seconds.
 const WIDTHS: [i64; 14] = [1, 2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 10_800, 21_600, 86_400];
 
 /// What a client asks of a series, `now`. Without `bucket`, the narrowest width that needs no more
-/// than `max_points`.
-fn request(uri: &Uri, now: Micros) -> Result<SeriesRequest, Problem> {
+/// than `max_points`; with it, that many of its points.
+pub fn parse(uri: &Uri, now: Micros) -> Result<SeriesRequest, Problem> {
     let parameters = Parameters::of(uri);
     let required = |name: &'static str| parameters.one(name)?.ok_or_else(|| Problem::parameter(name, "is required"));
     let (device, metric) = (required("device")?.to_owned(), required("metric")?.to_owned());
@@ -111,18 +96,26 @@ fn request(uri: &Uri, now: Micros) -> Result<SeriesRequest, Problem> {
     if from >= to {
         return Err(Problem::parameter("from", "expected a time before `to`"));
     }
-    let most = parameters.points()?;
-    let span = to.get().saturating_sub(from.get());
-    let width = match parameters.one("bucket")? {
-        Some(text) => width(text)?,
-        None => narrowest(span, most),
+    let wanted = parameters.points()?;
+    let (width, is_width_open, most) = match parameters.one("bucket")? {
+        Some(text) => (width(text)?, false, wanted.unwrap_or(limits::MAXIMUM_SERIES_POINTS)),
+        None => {
+            let most = wanted.unwrap_or(limits::SERIES_POINTS);
+            (narrowest(from, to, most), true, most)
+        }
     };
-    if span / width >= i64::from(limits::MAXIMUM_SERIES_POINTS) {
+    if buckets(from, to, width) > i64::from(limits::MAXIMUM_SERIES_POINTS) {
         let most = limits::MAXIMUM_SERIES_POINTS;
         return Err(Problem::parameter("bucket", format_args!("expected at most {most} buckets from `from` to `to`")));
     }
     let query = SeriesQuery { device, path: path(&metric), from, to, width };
-    Ok(SeriesRequest { query, metric, functions: functions(parameters.one("fn")?.unwrap_or("avg,min,max"))? })
+    let functions = functions(parameters.one("fn")?.unwrap_or("avg,min,max"))?;
+    Ok(SeriesRequest { query, metric, functions, most: most as usize, is_width_open })
+}
+
+/// How many buckets of a width a span touches.
+const fn buckets(from: Micros, to: Micros, width: i64) -> i64 {
+    (to.get() - 1).div_euclid(width) - from.get().div_euclid(width) + 1
 }
 
 /// A JSON pointer, or names and indexes joined by dots.
@@ -133,7 +126,8 @@ fn path(metric: &str) -> Vec<String> {
     }
 }
 
-fn functions(text: &str) -> Result<Vec<Function>, Problem> {
+/// What is wanted of each bucket.
+pub fn functions(text: &str) -> Result<Vec<Function>, Problem> {
     let one = |name: &str| FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, function)| *function);
     let known: Option<Vec<_>> = text.split(',').map(one).collect();
     known.ok_or_else(|| Problem::parameter("fn", "expected some of avg, min, max, last, count, with commas between"))
@@ -155,10 +149,10 @@ fn width(text: &str) -> Result<i64, Problem> {
     parse().ok_or_else(|| Problem::parameter("bucket", "expected a width such as 30s, 1m, 6h or 1d"))
 }
 
-fn narrowest(span: i64, most: u32) -> i64 {
-    let fits = |width: &i64| span / (width * 1_000_000) < i64::from(most);
-    let widest = 86_400 * (span / 86_400_000_000 / i64::from(most) + 1);
-    WIDTHS.into_iter().find(fits).unwrap_or(widest) * 1_000_000
+fn narrowest(from: Micros, to: Micros, most: u32) -> i64 {
+    let fits = |width: &i64| buckets(from, to, width * 1_000_000) <= i64::from(most);
+    let days = to.get().saturating_sub(from.get()) / 86_400_000_000 / i64::from(most);
+    WIDTHS.into_iter().find(fits).unwrap_or(86_400 * (days + 1)) * 1_000_000
 }
 
 #[cfg(test)]
@@ -166,7 +160,7 @@ mod tests {
     use super::*;
 
     fn ask(query: &str) -> Result<SeriesRequest, Problem> {
-        request(&format!("/api/series?device=d&metric=a.b&{query}").parse().unwrap(), Micros::saturating(7_200_000_000))
+        parse(&format!("/api/series?device=d&metric=a.b&{query}").parse().unwrap(), Micros::saturating(7_200_000_000))
     }
 
     #[test]
@@ -177,24 +171,29 @@ mod tests {
         assert_eq!(ask("max_points=10").unwrap().query.width, 900_000_000);
         assert_eq!(ask("bucket=5m&fn=last,count").unwrap().query.width, 300_000_000);
         let years = ask("from=1900-01-01T00:00:00Z&max_points=100").unwrap().query;
-        assert!((years.to.get() - years.from.get()) / years.width < 100);
+        assert!(buckets(years.from, years.to, years.width) <= 101);
         assert_eq!(path("/a~1b/0"), ["a/b", "0"]);
     }
 
     #[test]
-    fn gaps_are_one_point_of_nulls() {
-        let bucket = |start| Bucket {
-            start: Micros::saturating(start),
-            count: 1,
-            average: 2.0,
-            minimum: 2.0,
-            maximum: 2.0,
-            last: 2.0,
-        };
-        let points = points(&[bucket(0), bucket(10), bucket(50)], 10, &[Function::Average, Function::Count]);
-        let values: Vec<_> = points.iter().map(|point| (point["avg"].clone(), point["count"].clone())).collect();
-        assert_eq!(values[2], (Value::Null, Value::Null));
-        assert_eq!((values.len(), &values[3]), (4, &(json!(2.0), json!(1))));
+    fn a_width_is_as_asked_and_points_are_few_where_that_is_asked() {
+        let request = ask("bucket=1m").unwrap();
+        assert_eq!((request.most, request.is_width_open), (limits::MAXIMUM_SERIES_POINTS as usize, false));
+        let request = ask("bucket=1s&max_points=100").unwrap();
+        assert_eq!((request.query.width, request.most), (1_000_000, 100));
+        // Five seconds off the minute, one more bucket of a minute is touched.
+        assert_eq!(
+            ask("from=1970-01-01T01:00:05Z&to=1970-01-01T02:00:05Z&max_points=60").unwrap().query.width,
+            120_000_000
+        );
+    }
+
+    #[test]
+    fn a_curve_goes_between_the_values_that_are_shown() {
+        let bucket = Bucket { start: Micros::default(), count: 7, average: 2.0, minimum: 1.0, maximum: 3.0, last: 2.5 };
+        for (text, expected) in [("avg,count", (2.0, 2.0)), ("last,max", (2.5, 3.0)), ("count", (7.0, 7.0))] {
+            assert_eq!(extent(&functions(text).unwrap(), &bucket), expected, "{text}");
+        }
     }
 
     #[test]
@@ -209,6 +208,6 @@ mod tests {
         ] {
             assert!(ask(query).is_err(), "{query}");
         }
-        assert!(request(&"/api/series?device=d".parse().unwrap(), Micros::default()).is_err());
+        assert!(parse(&"/api/series?device=d".parse().unwrap(), Micros::default()).is_err());
     }
 }

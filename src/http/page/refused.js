@@ -1,0 +1,108 @@
+// Messages that their route or the table refused, the last first: why, what was in them, and how to have them stored
+// once the fault is mended.
+
+import { byId, element, setText } from "./dom.js";
+import * as format from "./format.js";
+
+const PAGE = 20;
+const PATIENCE = 15_000;
+const PREVIEW = 4096; // Bytes.
+
+export class Refused {
+  #list = byId("refused");
+  #about = byId("refused-about");
+  #more = byId("refused-more");
+  #count = byId("refused-count");
+  #cursor = null;
+  #asking = false;
+
+  constructor() {
+    this.#more.addEventListener("click", () => this.#load(this.#cursor));
+  }
+
+  // Begins anew with the last.
+  reload() {
+    return this.#load(null);
+  }
+
+  async #load(cursor) {
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      const question = new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) });
+      const answer = await fetch(`/api/dead-letters?${question}`, { signal: AbortSignal.timeout(PATIENCE) });
+      const page = await answer.json();
+      if (answer.ok) this.#show(page, cursor);
+      else setText(this.#about, answer.status === 404 ? WITHOUT_DATABASE : page.detail);
+    } catch {
+      setText(this.#about, "They cannot be listed now.");
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  #show({ deadLetters, nextCursor }, isFurther) {
+    // What is open stays so.
+    const open = new Set([...this.#list.querySelectorAll("details[open]")].map(({ dataset }) => dataset.letter));
+    const rows = deadLetters.map((letter) => row(letter, open));
+    if (isFurther) this.#list.append(...rows);
+    else this.#list.replaceChildren(...rows);
+    this.#cursor = nextCursor;
+    this.#more.hidden = !nextCursor;
+    const count = this.#list.childElementCount;
+    setText(this.#count, count ? `${count}${nextCursor ? "+" : ""}` : "");
+    setText(this.#about, count ? "Kept with the reason, and not among the events." : "Nothing was refused.");
+  }
+}
+
+const WITHOUT_DATABASE = "They are kept in a database, and the bridge has none. What a route refuses is an event here, with “rejected” in its metadata.";
+
+function row(letter, open) {
+  const at = Date.parse(letter.receivedAt);
+  const summary = element(
+    "summary",
+    {},
+    element("span", { className: "topic", textContent: letter.topic }),
+    element("time", { dateTime: letter.receivedAt, textContent: format.time(at, Math.abs(Date.now() - at) * 2) }),
+    element("span", { className: "reason", textContent: letter.reason }),
+  );
+  const details = element("details", {}, summary);
+  details.dataset.letter = `${letter.journal}-${letter.sequence}`;
+  const fill = () => details.append(content(letter));
+  details.addEventListener("toggle", fill, { once: true });
+  details.open = open.has(details.dataset.letter);
+  return element("li", {}, details);
+}
+
+function content(letter) {
+  const { name, text } = preview(letter.payload);
+  const replay = `synap-mqtt dead-letters replay --topic ${quoted(letter.topic)}`;
+  return element(
+    "div",
+    { className: "letter" },
+    element("p", { textContent: `From ${letter.clientId || "a client without a name"}, record ${letter.sequence}. ${name}:` }),
+    element("pre", { textContent: text }),
+    element("p", { textContent: "Once the route is mended, this stores the messages of the topic:" }),
+    element("pre", { textContent: replay }),
+  );
+}
+
+// Text where it is text, else its bytes.
+function preview(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const size = `${bytes.length} ${bytes.length === 1 ? "byte" : "bytes"}`;
+  const cut = bytes.length > PREVIEW ? "…" : "";
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    if (!/[\0-\x08\x0e-\x1f]/.test(text)) return { name: `Its ${size}`, text: text.slice(0, PREVIEW) + cut };
+  } catch {
+    // Bytes, then.
+  }
+  const hex = Array.from(bytes.subarray(0, PREVIEW / 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return { name: `Its ${size}, as they are`, text: bytes.length > PREVIEW / 8 ? `${hex} …` : hex };
+}
+
+// For a shell.
+function quoted(text) {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}

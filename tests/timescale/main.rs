@@ -24,4 +24,5 @@ mod roles;
 mod server;
 mod support;
 mod tls;
+mod vanished;
 mod writer;

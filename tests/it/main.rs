@@ -14,6 +14,7 @@ mod crash_subscribers;
 mod dead_letters;
 mod decoders;
 mod devices;
+mod exactly_once;
 mod failed_attempts;
 mod floods;
 mod full_disk;

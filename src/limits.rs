@@ -311,6 +311,10 @@ pub const HTTP_DRAIN: Duration = Duration::from_secs(5);
 /// round trips of its transaction are nothing.
 pub const TIMESCALE_BATCH_ROWS: usize = 5_000;
 
+/// How far the time of an event may lie before that of another one in front of it for rows to be stored as they
+/// come: within this they are most likely of one chunk, which has a day or more.
+pub const TIMESCALE_LATE: Duration = Duration::from_secs(3600);
+
 /// Time for a session with the database to open, and for an idle one to answer.
 pub const TIMESCALE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -21,3 +21,4 @@ pub mod receiver;
 pub mod report;
 pub mod sse;
 pub mod stamp;
+pub mod watch;

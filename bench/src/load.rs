@@ -130,7 +130,7 @@ pub async fn run(plan: Plan, target: &Target) -> Result<Report> {
         for filter in plan.filters(number) {
             connection.subscribe(&[filter], plan.qos).await?;
         }
-        let (form, progress, mut stopped) = (plan.form(), progress.clone(), stopped.clone());
+        let (form, progress, mut stopped) = (plan.form, progress.clone(), stopped.clone());
         let mut tally = Tally::new(plan.publishers)?;
         receivers.push(tokio::spawn(async move {
             let end = tokio::select! {

@@ -48,8 +48,8 @@ pub struct Plan {
     pub qos: u8,
     /// Payload in bytes.
     pub payload: usize,
-    /// JSON instead of binary payloads.
-    pub json: bool,
+    /// Form of the payload.
+    pub form: Form,
     /// Unacknowledged messages per publisher.
     pub in_flight: u16,
     /// How much is published.
@@ -67,12 +67,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The payload's form.
-    #[must_use]
-    pub const fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Binary }
-    }
-
     /// The topic of a publisher.
     #[must_use]
     pub fn topic(&self, publisher: u32) -> String {
@@ -145,7 +139,7 @@ mod tests {
             sse: None,
             qos: 1,
             payload: 100,
-            json: false,
+            form: Form::Binary,
             in_flight: 10,
             amount: Amount::Messages(11),
             rate: 0.0,

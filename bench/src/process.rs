@@ -43,11 +43,48 @@ impl Process {
     /// # Errors
     /// When the process is gone.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("{}/stat", self.directory)).context("read the process's times")?;
-        // The second field, a name in parentheses, may itself hold blanks.
-        let (_, fields) = stat.rsplit_once(')').context("parse the process's times")?;
-        let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+        self.seconds(2)
+    }
+
+    /// The same with that of its children, also of those that have ended.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn family_cpu_seconds(&self) -> Result<f64> {
+        let pid = fs::read_link(&self.directory).unwrap_or_else(|_| self.directory.clone().into());
+        let pid = pid.file_name().and_then(|name| name.to_str()).context("name the process")?;
+        let children =
+            fs::read_to_string(format!("{}/task/{pid}/children", self.directory)).context("find children")?;
+        let child = |id: &str| Some(Self::new(id.parse().ok()?).cpu_seconds().unwrap_or_default());
+        Ok(self.seconds(4)? + children.split_whitespace().filter_map(child).sum::<f64>())
+    }
+
+    /// Its parent.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn parent(&self) -> Result<Self> {
+        let parent = self.stat()?.get(1).and_then(|id| id.parse().ok()).context("parse the process's parent")?;
+        Ok(Self::new(parent))
+    }
+
+    /// Whether its program has this name.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        fs::read_to_string(format!("{}/comm", self.directory)).is_ok_and(|comm| comm.trim() == name)
+    }
+
+    /// The sum of the first times of user, system, ended children's user and ended children's system.
+    fn seconds(&self, times: usize) -> Result<f64> {
+        let ticks: f64 = self.stat()?.iter().skip(11).take(times).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
         Ok(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Fields of `/proc/PID/stat` behind the name, which may itself hold blanks.
+    fn stat(&self) -> Result<Vec<String>> {
+        let stat = fs::read_to_string(format!("{}/stat", self.directory)).context("read the process's state")?;
+        let (_, fields) = stat.rsplit_once(')').context("parse the process's state")?;
+        Ok(fields.split_whitespace().map(str::to_owned).collect())
     }
 }
 
@@ -62,5 +99,16 @@ mod tests {
         let ballast = vec![1_u8; 64 << 20];
         assert!(own.resident_bytes().unwrap() >= before + ballast.len() as u64 / 2);
         assert!(own.cpu_seconds().unwrap() >= 0.0);
+    }
+
+    #[test]
+    fn children_count_with_their_parent() {
+        let busy = ["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done"];
+        let own = Process::own();
+        let before = own.family_cpu_seconds().unwrap();
+        let mut child = std::process::Command::new("sh").args(busy).spawn().unwrap();
+        assert_eq!(Process::new(child.id()).parent().unwrap(), Process::new(std::process::id()));
+        assert!(child.wait().unwrap().success());
+        assert!(own.family_cpu_seconds().unwrap() > before);
     }
 }

@@ -122,7 +122,7 @@ impl Publisher {
     /// # Errors
     /// When the latency histogram cannot be made.
     pub fn new(id: u32, connection: Connection, plan: &Plan) -> anyhow::Result<Self> {
-        let form = plan.form();
+        let form = plan.form;
         let template = PublishTemplate::new(connection.version, plan.qos, &plan.topic(id), &form.payload(plan.payload));
         let window = if plan.qos == 0 { 0 } else { plan.in_flight.clamp(1, connection.receive_maximum) };
         let ledger = Ledger {

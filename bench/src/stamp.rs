@@ -1,10 +1,15 @@
 //! What each message says about itself: publisher, counter and send time.
 //!
-//! Two forms of the same size for all messages of a publisher, so that a message is its
-//! template with three fields overwritten: 20 binary bytes at the start, or a JSON object that
-//! looks like telemetry and begins with `{"stamp":[publisher,counter,sent_ns]`.
+//! Forms of the same size for all messages of a publisher, so that a message is its
+//! template with its fields overwritten: 20 binary bytes at the start, or a JSON object that
+//! looks like telemetry and begins with `{"stamp":[publisher,counter,sent_ns]`, where it is dated
+//! followed by `,"time":` and microseconds since 1970.
 
-use std::io::Write;
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::{Buf, BufMut};
 
@@ -14,6 +19,9 @@ pub const BINARY_BYTES: usize = 4 + 8 + 8;
 const JSON_KEY: &[u8] = b"\"stamp\":[";
 /// Numbers are right-aligned with spaces, which JSON allows before a value.
 const JSON_HEAD_BYTES: usize = 1 + JSON_KEY.len() + 10 + 1 + 20 + 1 + 20 + 1;
+/// Microseconds have 16 digits from 2001 to 2286.
+const DATED_HEAD_BYTES: usize = JSON_HEAD_BYTES + 8 + 16;
+const MICROS_PER_DAY: u64 = 24 * 3600 * 1_000_000;
 const JSON_TELEMETRY: &str =
     r#","temperature":21.5,"humidity":40.25,"pressure":1013.25,"battery":3.71,"status":"nominal""#;
 
@@ -24,6 +32,11 @@ pub enum Form {
     Binary,
     /// A JSON object.
     Json,
+    /// A JSON object with a time, by chance within so many days before now; 0 for now.
+    Dated {
+        /// How many.
+        days: u32,
+    },
 }
 
 /// Where a message comes from and when it was sent.
@@ -51,8 +64,22 @@ impl Stamp {
                     write!(payload, "{{\"stamp\":[{:10},{:20},{:20}]", self.publisher, self.counter, self.sent_ns);
                 debug_assert!(result.is_ok());
             }
+            Form::Dated { days } if payload.len() >= DATED_HEAD_BYTES => {
+                let (head, rest) = payload.split_at_mut(JSON_HEAD_BYTES);
+                self.write(Form::Json, head);
+                payload = rest;
+                let result = write!(payload, ",\"time\":{:016}", self.time_within(days));
+                debug_assert!(result.is_ok());
+            }
             _ => {}
         }
+    }
+
+    /// Microseconds since 1970.
+    fn time_within(&self, days: u32) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64);
+        let chance = BuildHasherDefault::<DefaultHasher>::default().hash_one((self.publisher, self.counter));
+        now.saturating_sub(chance.checked_rem(u64::from(days) * MICROS_PER_DAY).unwrap_or_default())
     }
 
     /// The stamp of a payload.
@@ -64,7 +91,7 @@ impl Stamp {
                 counter: payload.try_get_u64().ok()?,
                 sent_ns: payload.try_get_u64().ok()?,
             }),
-            Form::Json => Self::find(payload),
+            Form::Json | Form::Dated { .. } => Self::find(payload),
         }
     }
 
@@ -86,7 +113,8 @@ impl Form {
         if self == Self::Binary {
             return vec![0; bytes.max(BINARY_BYTES)];
         }
-        let mut payload = vec![b' '; JSON_HEAD_BYTES];
+        let head = if self == Self::Json { JSON_HEAD_BYTES } else { DATED_HEAD_BYTES };
+        let mut payload = vec![b' '; head];
         Stamp { publisher: 0, counter: 0, sent_ns: 0 }.write(self, &mut payload);
         if bytes > payload.len() + JSON_TELEMETRY.len() {
             payload.extend_from_slice(JSON_TELEMETRY.as_bytes());
@@ -110,7 +138,7 @@ mod tests {
 
     #[test]
     fn both_forms_come_back() {
-        for form in [Form::Binary, Form::Json] {
+        for form in [Form::Binary, Form::Json, Form::Dated { days: 60 }] {
             let mut payload = form.payload(200);
             assert_eq!(payload.len(), 200);
             STAMP.write(form, &mut payload);
@@ -127,6 +155,19 @@ mod tests {
             let reserialised = format!("{{\"data\":{value}}}");
             assert_eq!(Stamp::find(reserialised.as_bytes()), Some(STAMP), "{reserialised}");
         }
+    }
+
+    #[test]
+    fn dates_spread_over_their_days() {
+        let day = |days, counter| {
+            let mut payload = Form::Dated { days }.payload(200);
+            Stamp { counter, ..STAMP }.write(Form::Dated { days }, &mut payload);
+            let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            value["time"].as_u64().unwrap() / MICROS_PER_DAY
+        };
+        let days: std::collections::BTreeSet<_> = (0..2000).map(|counter| day(60, counter)).collect();
+        assert!((60..=61).contains(&days.len()), "{} days", days.len());
+        assert!(days.last().unwrap().abs_diff(day(0, 7)) <= 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod inspect;
 mod keep;
 mod layout;
 mod licence;
+mod order;
 mod password;
 mod pause;
 mod policies;

@@ -16,6 +16,12 @@ use crate::limits;
 /// What the pod's policies of row-level security ask for.
 const USER_SETTING: &str = "app.user_id";
 
+/// Lets the server find out that a bridge has vanished, with its network or its machine. By the system's
+/// defaults that takes hours, in which its session would hold the cursor's lock in the middle of a COPY, or the
+/// turn to import.
+pub(super) const KEEP_ALIVE: [(&str, &str); 3] =
+    [("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")];
+
 /// Where events go.
 #[derive(Clone)]
 pub struct Settings {
@@ -77,8 +83,9 @@ impl Settings {
     pub async fn connect(&self) -> Result<PgConnection, WriteError> {
         let refused = |error| WriteError::connecting(self.database.get_host(), error);
         let mut connection = transport::connect(&self.options()?).await.map_err(refused)?;
-        // A bridge that vanished must not hold the cursor's lock; and notices are not news.
-        let settings = [("client_min_messages", "warning"), ("idle_in_transaction_session_timeout", "60s")];
+        // Notices are not news.
+        let mut settings = vec![("client_min_messages", "warning"), ("idle_in_transaction_session_timeout", "60s")];
+        settings.extend(KEEP_ALIVE);
         self.prepare(&mut connection, &settings).await.map_err(WriteError::Connect)?;
         Ok(connection)
     }

@@ -8,8 +8,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -56,12 +57,19 @@ pub struct Publisher {
     in_flight: VecDeque<(usize, Stage)>,
     /// Connections that found a session with something in flight.
     resumed: usize,
+    /// Rests this long after each packet.
+    pace: Duration,
 }
 
 impl Publisher {
     pub fn new(qos: u8, version: Version, index: usize) -> Self {
         let name = format!("qos{qos}-{version:?}-{index}");
-        Self { name, qos, version, fates: Vec::new(), in_flight: VecDeque::new(), resumed: 0 }
+        Self { name, qos, version, fates: Vec::new(), in_flight: VecDeque::new(), resumed: 0, pace: Duration::ZERO }
+    }
+
+    /// The same, taking its time.
+    pub fn paced(self, pace: Duration) -> Self {
+        Self { pace, ..self }
     }
 
     /// What its messages call it.
@@ -87,7 +95,7 @@ impl Publisher {
     }
 
     /// Publishes until the connection ends or, without `more`, until nothing is in flight.
-    pub async fn run(&mut self, address: SocketAddr, more: bool, progress: &AtomicU64) {
+    pub async fn run(&mut self, address: SocketAddr, more: &AtomicBool, progress: &AtomicU64) {
         let mut connection = RawMqtt::open(address, self.version).await;
         let connect = Connect::persistent(self.version, &self.name).encode();
         if connection.try_send(&connect).await.is_err() {
@@ -97,7 +105,7 @@ impl Publisher {
         assert_eq!((connack.kind(), connack.reason()), (kind::CONNACK, 0), "{connack:?}");
         let mut bytes = self.resume(connack.session_present());
         loop {
-            while more && self.in_flight.len() < WINDOW {
+            while more.load(Ordering::Relaxed) && self.in_flight.len() < WINDOW {
                 let number = self.fates.len();
                 self.fates.push(Fate::default());
                 self.in_flight.push_back((number, Stage::Published));
@@ -108,7 +116,15 @@ impl Publisher {
             }
             let Some(packet) = connection.read().await else { return };
             bytes = self.handle(&packet, progress);
+            if !self.pace.is_zero() {
+                tokio::time::sleep(self.pace).await;
+            }
         }
+    }
+
+    /// Whether every message that it has sent is answered for.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
     /// What is sent first on a new connection (MQTT 5.0 section 4.4): everything in flight, in
@@ -151,7 +167,7 @@ impl Publisher {
     }
 
     /// Compares what it knows with the numbers that were stored, in their order.
-    fn check(&self, stored: &[usize]) {
+    pub fn check(&self, stored: &[usize]) {
         let mut counts = BTreeMap::<usize, usize>::new();
         let mut highest = None;
         for &number in stored {
@@ -173,8 +189,14 @@ impl Publisher {
 }
 
 /// Runs all publishers against the bridge until all their connections have ended.
-pub async fn run(publishers: &mut [Publisher], address: SocketAddr, more: bool, progress: &AtomicU64) {
+pub async fn run(publishers: &mut [Publisher], address: SocketAddr, more: &AtomicBool, progress: &AtomicU64) {
     futures_util::future::join_all(publishers.iter_mut().map(|publisher| publisher.run(address, more, progress))).await;
+}
+
+/// Runs all publishers until nothing is in flight.
+pub async fn finish(publishers: &mut [Publisher], address: SocketAddr) {
+    let (more, progress) = (AtomicBool::new(false), AtomicU64::new(0));
+    within("the end of what is in flight", run(publishers, address, &more, &progress)).await;
 }
 
 /// Every event since the journal's beginning, as a stream client that starts there sees them.
@@ -206,7 +228,8 @@ async fn survive(mut bridge: Bridge, rounds: u64) -> (Bridge, Vec<Value>) {
         let kill_after = random.between(1, 6000);
         let progress = Arc::new(AtomicU64::new(0));
         let address = bridge.addresses.mqtt;
-        let load = run(&mut publishers, address, true, &progress);
+        let more = AtomicBool::new(true);
+        let load = run(&mut publishers, address, &more, &progress);
         let kill = async {
             let enough = async || (progress.load(Ordering::Relaxed) >= kill_after).then_some(());
             eventually("acknowledgements", enough).await;
@@ -217,8 +240,7 @@ async fn survive(mut bridge: Bridge, rounds: u64) -> (Bridge, Vec<Value>) {
         bridge.restart().await;
         bridge.ready().await;
     }
-    within("the end of what is in flight", run(&mut publishers, bridge.addresses.mqtt, false, &AtomicU64::new(0)))
-        .await;
+    finish(&mut publishers, bridge.addresses.mqtt).await;
 
     let events = replay(&bridge).await;
     let mut stored = BTreeMap::<&str, Vec<usize>>::new();
@@ -227,7 +249,7 @@ async fn survive(mut bridge: Bridge, rounds: u64) -> (Bridge, Vec<Value>) {
         stored.entry(event["data"]["publisher"].as_str().unwrap()).or_default().push(number);
     }
     for publisher in &publishers {
-        assert!(publisher.in_flight.is_empty(), "{}", publisher.name);
+        assert!(publisher.is_idle(), "{}", publisher.name);
         publisher.check(stored.get(publisher.name.as_str()).map_or(&[], Vec::as_slice));
     }
     let resumed: usize = publishers.iter().map(|publisher| publisher.resumed).sum();

@@ -8,14 +8,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use serde_json::Value;
 
 use crate::{
-    crash::{Publisher, rounds, run},
+    crash::{Publisher, finish, rounds, run},
     support::{
         Random,
         bridge::Bridge,
@@ -176,7 +176,8 @@ async fn sessions_resume_as_if_nothing_had_happened() {
         let away_after = random.between(1, 300);
         let (published, delivered) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
         let address = bridge.addresses.mqtt;
-        let load = run(&mut publishers, address, true, &published);
+        let more = AtomicBool::new(true);
+        let load = run(&mut publishers, address, &more, &published);
         let (last, others) = subscribers.split_last_mut().unwrap();
         let takers = others.iter_mut().map(|subscriber| subscriber.run(address, None, &delivered));
         let leaver = last.run(address, Some(usize::try_from(away_after).unwrap()), &delivered);
@@ -191,7 +192,7 @@ async fn sessions_resume_as_if_nothing_had_happened() {
         bridge.ready().await;
     }
     let address = bridge.addresses.mqtt;
-    within("the end of what is in flight", run(&mut publishers, address, false, &AtomicU64::new(0))).await;
+    finish(&mut publishers, address).await;
     for subscriber in &mut subscribers {
         let name = subscriber.name.clone();
         let all = async {

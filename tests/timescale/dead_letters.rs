@@ -104,3 +104,26 @@ async fn a_letter_that_the_table_refused_is_replayed_once_the_table_takes_it() {
     pool.close().await;
     database.drop().await;
 }
+
+#[tokio::test]
+async fn where_rows_are_stored_one_by_one_letters_keep_their_reasons_and_columns_their_defaults() {
+    let (database, journal) =
+        (TestDatabase::create().await, TestJournal::open().with_routes(vec![route(Some(SCHEMA))]));
+    journal.publish_numbers(12).await;
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    writer.stop().await;
+    let pool = database.pool();
+    let forget = "alter table events add column note text not null default 'none';
+        delete from mqtt.writer_cursor; delete from mqtt.dead_letters where sequence % 2 = 0; delete from events where data->>'n' = '5'";
+    sqlx::raw_sql(forget).execute(&pool).await.unwrap();
+    let writer = journal.write_to(&database);
+    writer.catch_up().await;
+    assert_eq!(stored_numbers(&pool).await, (0..10).collect::<Vec<_>>());
+    let reasons: Vec<String> =
+        sqlx::query_scalar("select reason from mqtt.dead_letters").fetch_all(&pool).await.unwrap();
+    assert!(reasons.len() == 2 && reasons.iter().all(|reason| reason.starts_with("schema: /n: ")), "{reasons:?}");
+    writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}

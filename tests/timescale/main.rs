@@ -4,6 +4,8 @@
 
 #![cfg(test)]
 
+mod community;
+mod compressed;
 mod convert;
 mod dead_letters;
 mod import;
@@ -17,6 +19,8 @@ mod older;
 mod passwords;
 mod plain;
 mod policies;
+#[path = "../it/support/postgres.rs"]
+mod postgres;
 mod query;
 mod repeats;
 mod resume;
@@ -25,4 +29,5 @@ mod series;
 mod server;
 mod support;
 mod tls;
+mod vanished;
 mod writer;

@@ -4,14 +4,16 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command},
 };
 
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
-use super::support::{eventually, server};
+use super::{
+    postgres::{Programs, own},
+    support::eventually,
+};
 
 /// A server that ends, and is forgotten, with this value.
 pub struct TestServer {
@@ -25,10 +27,10 @@ impl TestServer {
     /// into its data directory.
     pub async fn start(settings: &str, prepare: impl FnOnce(&Path)) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let programs = programs().await;
+        let programs = Programs::find().await;
         own(home.path());
         let data = home.path().join("data");
-        let mut initdb = as_owner(&programs.join("initdb"));
+        let mut initdb = programs.command("initdb");
         initdb.args(["-U", "synap", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]).arg(&data);
         let made = initdb.output().unwrap();
         assert!(made.status.success(), "{made:?}");
@@ -41,7 +43,7 @@ impl TestServer {
         prepare(&data);
         own(home.path());
         let log = File::create(home.path().join("log")).unwrap();
-        let mut postgres = as_owner(&programs.join("postgres"));
+        let mut postgres = programs.command("postgres");
         let process = postgres.arg("-D").arg(&data).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut server = Self { home, process, port };
         eventually("the server listens", async || {
@@ -93,41 +95,5 @@ impl Drop for TestServer {
         if std::thread::panicking() {
             eprintln!("the server said:\n{}", self.log());
         }
-    }
-}
-
-/// Where the running server's programs are.
-async fn programs() -> PathBuf {
-    let mut connection: PgConnection = server().connect().await.unwrap();
-    let path: String = sqlx::query_scalar("select setting from pg_config where name = 'BINDIR'")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
-    assert!(Path::new(&path).join("initdb").exists(), "SYNAP_TEST_DATABASE_URL names a server on another machine");
-    path.into()
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// PostgreSQL refuses to run as root.
-fn as_owner(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
-        .arg(program)
-        .env("HOME", "/tmp")
-        .env("LC_ALL", "C");
-    command
-}
-
-fn own(path: &Path) {
-    if is_root() {
-        assert!(Command::new("chown").args(["-R", "nobody:nogroup"]).arg(path).status().unwrap().success());
     }
 }

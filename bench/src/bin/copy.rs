@@ -10,11 +10,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bytes::BufMut;
 use clap::{Parser, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use synap_mqtt_bench::{
+    process::Process,
     report::print_json,
     stamp::{Form, Stamp},
+    watch::{Observer, Watch},
 };
 use uuid::Uuid;
 
@@ -96,11 +98,18 @@ enum Mode {
         #[arg(long)]
         truncate: bool,
     },
-    /// Waits until the table exists and holds so many rows; prints rows per second since the start.
+    /// Waits until the table exists and holds so many rows; prints rows per second since the start, and what
+    /// the database and the bridge have used for them.
     Await {
         /// How many.
         #[arg(long)]
         rows: u64,
+        /// Begin with the first row that comes.
+        #[arg(long)]
+        from_first_row: bool,
+        /// The bridge's process, when its memory and processor time are wanted.
+        #[arg(long)]
+        pid: Option<u32>,
         /// Give up after so many seconds without a new row.
         #[arg(long, default_value_t = 30)]
         quiet: u64,
@@ -120,7 +129,7 @@ async fn main() -> ExitCode {
 
 async fn start(cli: Cli) -> Result<()> {
     let mut connection = PgConnection::connect_with(&cli.url).await.context("connect to the database")?;
-    let (rows, time) = match cli.mode {
+    let (rows, time, costs) = match cli.mode {
         Mode::Create { name } => {
             connection.execute(AssertSqlSafe(format!("create database \"{name}\""))).await?;
             let url = cli.url.database(&name);
@@ -143,16 +152,27 @@ async fn start(cli: Cli) -> Result<()> {
                 // Rows that a bridge would take for another writer's have their own price.
                 connection.execute("truncate events; drop trigger if exists mqtt_arrivals on events").await?;
             }
-            (rows, copy(&mut connection, rows, batch, &Form::Json.payload(data_bytes)).await?)
+            let watch = Watch::start(&mut connection, None, Observer::Works).await?;
+            let time = copy(&mut connection, rows, batch, &Form::Json.payload(data_bytes)).await?;
+            (rows, time, watch.finish(rows))
         }
-        Mode::Await { rows, quiet } => (rows, wait_for(&mut connection, rows, Duration::from_secs(quiet)).await?),
+        Mode::Await { rows, from_first_row, pid, quiet } => {
+            let watch = Watch::start(&mut connection, pid.map(Process::new), Observer::Looks).await?;
+            let clock = Clock { rows, from_first_row, quiet: Duration::from_secs(quiet) };
+            let (landed, time, watch) = clock.wait(&mut connection, watch).await?;
+            (landed, time, watch.finish(landed))
+        }
     };
     let per_second = rows as f64 / time.as_secs_f64();
     if cli.output_json {
-        let figures = json!({ "rows": rows, "seconds": time.as_secs_f64(), "rows_per_second": per_second, "ok": true });
+        let mut figures =
+            json!({ "rows": rows, "seconds": time.as_secs_f64(), "rows_per_second": per_second, "ok": true });
+        if let (Some(figures), Value::Object(costs)) = (figures.as_object_mut(), costs) {
+            figures.extend(costs);
+        }
         return print_json(&cli.labels, figures);
     }
-    println!("{rows} rows in {:.2} s: {per_second:.0} rows/s", time.as_secs_f64());
+    println!("{rows} rows in {:.2} s: {per_second:.0} rows/s; {costs}", time.as_secs_f64());
     Ok(())
 }
 
@@ -204,22 +224,43 @@ fn put_row(out: &mut Vec<u8>, counter: u64, time_us: u64, subject: &str, data: &
     field(out, &[user.as_bytes()]);
 }
 
-/// Counting costs the database at most a tenth of one core: the pause is nine times as long.
-async fn wait_for(connection: &mut PgConnection, rows: u64, quiet: Duration) -> Result<Duration> {
-    connection.execute("set max_parallel_workers_per_gather = 0").await?;
-    let start = Instant::now();
-    let (mut last, mut moved) = (None, Instant::now());
-    loop {
-        let asked = Instant::now();
-        let now = count(connection).await?;
-        if now.is_some_and(|now| now >= rows) {
-            return Ok(start.elapsed());
+/// Waits for rows.
+struct Clock {
+    rows: u64,
+    from_first_row: bool,
+    quiet: Duration,
+}
+
+impl Clock {
+    /// Until they are there. How many there are then, the time that they took, and the watch.
+    ///
+    /// Counting costs the database at most a tenth of one core: the pause is nine times as long. A count is of
+    /// the moment when it was asked for.
+    async fn wait(&self, connection: &mut PgConnection, mut watch: Watch) -> Result<(u64, Duration, Watch)> {
+        connection.execute("set max_parallel_workers_per_gather = 0").await?;
+        let (mut start, mut first) = (Instant::now(), 0);
+        let (mut last, mut moved) = (None, Instant::now());
+        loop {
+            let asked = Instant::now();
+            let now = count(connection).await?;
+            if let Some(landed) = now.filter(|now| *now >= self.rows) {
+                return Ok((landed - first, asked - start, watch));
+            }
+            if now != last {
+                if self.from_first_row && last.unwrap_or_default() == 0 {
+                    (start, first) = (asked, now.unwrap_or_default());
+                }
+                (last, moved) = (now, Instant::now());
+            }
+            ensure!(
+                moved.elapsed() < self.quiet,
+                "{} of {} rows arrived, then none",
+                last.unwrap_or_default(),
+                self.rows
+            );
+            watch.sample();
+            tokio::time::sleep((asked.elapsed() * 9).max(Duration::from_millis(20))).await;
         }
-        if now != last {
-            (last, moved) = (now, Instant::now());
-        }
-        ensure!(moved.elapsed() < quiet, "{} of {rows} rows arrived, then none", last.unwrap_or_default());
-        tokio::time::sleep((asked.elapsed() * 9).max(Duration::from_millis(20))).await;
     }
 }
 

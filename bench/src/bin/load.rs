@@ -19,6 +19,7 @@ use synap_mqtt_bench::{
     process::Process,
     report::print_json,
     sse::Endpoint,
+    stamp::Form,
 };
 
 /// How often memory is looked at while it settles, and how much it may still move.
@@ -141,6 +142,9 @@ struct Messages {
     /// JSON payloads.
     #[arg(long)]
     json: bool,
+    /// JSON payloads with a time, by chance within so many days before now; 0 for now.
+    #[arg(long, conflicts_with = "json")]
+    days: Option<u32>,
     /// Unacknowledged messages per publisher.
     #[arg(long, default_value_t = 100)]
     in_flight: u16,
@@ -167,13 +171,18 @@ struct Messages {
 impl Messages {
     fn plan(self, sse: Option<(u32, Endpoint)>, server: Option<Process>) -> Result<Plan> {
         ensure!(self.publishers > 0, "--publishers must be at least 1");
+        let form = match self.days {
+            Some(days) => Form::Dated { days },
+            None if self.json => Form::Json,
+            None => Form::Binary,
+        };
         Ok(Plan {
             publishers: self.publishers,
             subscribers: self.subscribers,
             sse,
             qos: self.qos,
             payload: self.payload,
-            json: self.json,
+            form,
             in_flight: self.in_flight,
             amount: self.seconds.map_or(Amount::Messages(self.messages), |s| Amount::For(Duration::from_secs(s))),
             rate: self.rate,
@@ -236,7 +245,7 @@ async fn start(Cli { common, mode }: Cli) -> Result<bool> {
             sse: None,
             qos,
             payload,
-            json: true,
+            form: Form::Json,
             in_flight: 10,
             amount: Amount::For(Duration::from_secs(seconds)),
             rate: rate * f64::from(connections),

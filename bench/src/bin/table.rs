@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// Servers that others are compared with.
-const BASELINES: [&str; 2] = ["mosquitto", "bare COPY"];
+const BASELINES: [&str; 3] = ["mosquitto", "bare COPY", "in order"];
 
 /// Figure that a scenario is about, its unit and decimals.
 const HEADLINES: [(&str, &str, usize); 8] = [
@@ -23,13 +23,16 @@ const HEADLINES: [(&str, &str, usize); 8] = [
 ];
 
 /// Further columns: title, figure, decimals.
-const COLUMNS: [(&str, &str, usize); 8] = [
+const COLUMNS: [(&str, &str, usize); 11] = [
     ("acknowledged/s", "acknowledged_per_second", 0),
     ("p50 ms", "end_to_end/p50", 2),
     ("p99 ms", "end_to_end/p99", 2),
     ("ack p99 ms", "acknowledgement/p99", 2),
     ("CPU s", "server_cpu_seconds", 2),
     ("MiB", "server_mib", 1),
+    ("DB CPU s", "database_cpu_seconds", 2),
+    ("rows/DB CPU s", "rows_per_database_cpu_second", 0),
+    ("lag", "lag", 0),
     ("lost", "lost", 0),
     ("duplicated", "duplicated", 0),
 ];

@@ -18,20 +18,16 @@ use super::{
 use crate::{
     journal::{Batch, Outcome, Watermark},
     limits,
-    timescale::{error::WriteError, retry::Retry, settings::Settings},
+    timescale::{
+        error::WriteError,
+        retry::Retry,
+        settings::{KEEP_ALIVE, Settings},
+    },
     types::{Sequence, Signal},
 };
 
 /// What the trigger signals on.
 const CHANNEL: &str = "mqtt_arrivals";
-
-/// A bridge that vanished must not keep others from importing for long.
-const SESSION_SETTINGS: [(&str, &str); 4] = [
-    ("client_min_messages", "warning"),
-    ("tcp_keepalives_idle", "15"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-];
 
 /// Two bridges that take turns at one queue would each have half of the events.
 const LOCK: &str = "select pg_try_advisory_lock(hashtextextended('mqtt.arrivals', 0))";
@@ -138,7 +134,11 @@ async fn connect(settings: &Settings) -> Result<PgListener, sqlx::Error> {
         .acquire_timeout(limits::TIMESCALE_CONNECT_TIMEOUT)
         .after_connect(move |connection, _| {
             let settings = settings.clone();
-            Box::pin(async move { settings.prepare(connection, &SESSION_SETTINGS).await })
+            Box::pin(async move {
+                let mut variables = vec![("client_min_messages", "warning")];
+                variables.extend(KEEP_ALIVE);
+                settings.prepare(connection, &variables).await
+            })
         })
         .connect_lazy_with(options);
     let mut session = PgListener::connect_with(&pool).await?;

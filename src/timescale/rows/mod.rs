@@ -46,6 +46,8 @@ pub struct RowBatch {
 struct Row {
     sequence: Sequence,
     id: Uuid,
+    /// The event's own.
+    time: Micros,
     /// Where its rows begin in each table's.
     starts: [usize; Table::COUNT],
 }
@@ -69,7 +71,7 @@ impl RowBatch {
     pub fn next(&mut self, event: &SynapEvent<'_>) {
         self.keyed.extend(event.message_key.map(|key| (self.rows.len(), key)));
         let starts = self.bytes.each_ref().map(Vec::len);
-        self.rows.push(Row { sequence: event.sequence, id: event.id, starts });
+        self.rows.push(Row { sequence: event.sequence, id: event.id, time: event.timestamp, starts });
     }
 
     /// Adds the event's row.
@@ -180,6 +182,11 @@ impl RowBatch {
         start.copied().unwrap_or_else(|| self.of(table).len())
     }
 
+    /// The rows of some publications; none where they have none.
+    fn between(&self, table: Table, start: usize, end: usize) -> Option<&[u8]> {
+        self.of(table).get(self.offset(table, start)..self.offset(table, end)).filter(|rows| !rows.is_empty())
+    }
+
     fn of(&self, table: Table) -> &[u8] {
         self.bytes.get(table as usize).map_or(&[], Vec::as_slice)
     }
@@ -220,6 +227,11 @@ mod tests {
     use crate::types::{Kept, Micros, Reliability, Source};
 
     fn batch(sequences: &[u64]) -> RowBatch {
+        dated(sequences, |_| Micros::default())
+    }
+
+    /// With times that follow from sequences.
+    fn dated(sequences: &[u64], time: fn(u64) -> Micros) -> RowBatch {
         let mut batch = RowBatch::default();
         batch.begin(Sequence(10));
         for &sequence in sequences {
@@ -235,7 +247,7 @@ mod tests {
                 metadata: Cow::Borrowed("{}"),
                 user_id: "owner",
                 source: Source::Api,
-                timestamp: Micros::default(),
+                timestamp: time(sequence),
                 reliability: Reliability::Guaranteed,
                 streamed: true,
                 kept: Kept::Both,
@@ -295,6 +307,19 @@ mod tests {
         assert_eq!(first.copy_data(Table::Measurements).unwrap()[1], row(1));
         assert_eq!(second.copy_data(Table::Measurements).unwrap()[1], row(3));
         assert!(batch.whole().without(&[0, 1, 2, 3, 4]).copy_data(Table::Events).is_none());
+    }
+
+    #[test]
+    fn rows_whose_times_lie_far_apart_go_in_the_order_of_time() {
+        let days = |sequence: u64| Micros::saturating((100 - sequence.cast_signed()) * 86_400_000_000);
+        let batch = dated(&[12, 14, 20, 21], days);
+        let all = batch.whole().copy_data(Table::Measurements).unwrap();
+        let row = |row: usize| batch.between(Table::Measurements, row, row + 1).unwrap();
+        assert_eq!(all, [HEADER, row(3), row(2), row(1), row(0), &TRAILER]);
+        let some = batch.whole().without(&[0, 2]).copy_data(Table::Measurements).unwrap();
+        assert_eq!(some, [HEADER, row(3), row(1), &TRAILER]);
+        let [_, second] = batch.whole().halves().unwrap();
+        assert_eq!(second.copy_data(Table::Events).unwrap().len(), 4);
     }
 
     #[test]

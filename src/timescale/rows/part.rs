@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::RowBatch;
 use crate::{
-    timescale::table::Table,
+    timescale::{order::by_time, table::Table},
     types::{MessageKey, Sequence},
 };
 
@@ -81,15 +81,29 @@ impl<'a> Part<'a> {
         (middle > self.start).then_some([Self { end: middle, ..self }, Self { start: middle, ..self }])
     }
 
-    /// What to send for its rows in a table, in order; none where there are none.
+    /// What to send for its rows in a table; none where there are none. In their order, or in that of time
+    /// where they lie far apart.
     pub fn copy_data(&self, table: Table) -> Option<Vec<&'a [u8]>> {
+        let rows = self.batch.rows.get(self.start..self.end).unwrap_or_default();
+        let order = match table {
+            Table::Events | Table::Measurements => by_time(rows.iter().map(|row| row.time)),
+            Table::DeadLetters => None,
+        };
         let mut pieces: Vec<&[u8]> = vec![HEADER];
-        let mut start = self.start;
-        let left_out = self.without.iter().copied().filter(|row| (self.start..self.end).contains(row));
-        for end in left_out.chain([self.end]) {
-            let rows = self.batch.offset(table, start)..self.batch.offset(table, end);
-            pieces.extend(self.batch.of(table).get(rows).filter(|rows| !rows.is_empty()));
-            start = end + 1;
+        match order {
+            Some(order) => {
+                let there = order.into_iter().map(|place| self.start + place);
+                let there = there.filter(|row| self.without.binary_search(row).is_err());
+                pieces.extend(there.filter_map(|row| self.batch.between(table, row, row + 1)));
+            }
+            None => {
+                let mut start = self.start;
+                let left_out = self.without.iter().copied().filter(|row| (self.start..self.end).contains(row));
+                for end in left_out.chain([self.end]) {
+                    pieces.extend(self.batch.between(table, start, end));
+                    start = end + 1;
+                }
+            }
         }
         (pieces.len() > 1).then(|| {
             pieces.push(&TRAILER);

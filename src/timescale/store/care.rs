@@ -58,13 +58,17 @@ pub(super) async fn store_with_care(
     Ok(stored)
 }
 
-/// Makes the tables that rows go through one by one. They last as long as the session: new ones for each
-/// transaction would wear out the catalogue where every row takes this way.
+/// Makes the tables that rows go through one by one, of the columns that they have, without the constraints: what the
+/// table gives a default must not be wanted here. They last as long as the session: new ones for each transaction
+/// would wear out the catalogue where every row takes this way.
 pub async fn prepare_incoming(connection: &mut PgConnection, known: &Known) -> Result<(), sqlx::Error> {
     let mut sql = BEGIN_WITH_CARE.to_owned();
     for table in Table::ALL {
-        let (incoming, name) = (table.incoming(), known.name(table));
-        sql.extend(["; create temporary table if not exists ", incoming, " (like ", name, ") on commit delete rows"]);
+        let (incoming, name, columns) = (table.incoming(), known.name(table), known.columns(table));
+        sql += &format!(
+            "; create temporary table if not exists {incoming} on commit delete rows as select {columns} from {name} \
+             with no data"
+        );
     }
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())

@@ -183,10 +183,15 @@ async fn copy(
 ) -> Result<u64, sqlx::Error> {
     let statement = format!("copy {into} ({}) from stdin (format binary)", known.columns(table));
     let mut copy = connection.copy_in_raw(&statement).await?;
-    for piece in data {
-        for chunk in piece.chunks(CHUNK_BYTES) {
-            copy.send(chunk).await?;
+    // Pieces may be single rows.
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    for bytes in data.into_iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
+        if chunk.len() + bytes.len() > CHUNK_BYTES {
+            copy.send(chunk.as_slice()).await?;
+            chunk.clear();
         }
+        chunk.extend_from_slice(bytes);
     }
+    copy.send(chunk.as_slice()).await?;
     copy.finish().await
 }

@@ -5,6 +5,8 @@ pub mod bridge;
 pub mod chaos;
 pub mod clients;
 pub mod database;
+pub mod pooler;
+pub mod postgres;
 pub mod process;
 #[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
 pub mod properties;

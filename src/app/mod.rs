@@ -68,6 +68,8 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     broker.set_rules(rules::read(&settings.auth)?);
     let dispatcher = restore(&broker, Arc::clone(&store)).await?;
 
+    let devices = recall(&journal, &mapper, store).await?;
+
     let database = database(&settings)?;
     if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
         consumers.spawn(timescale::keep_rollups(database.clone(), stop.consumers.clone()));
@@ -106,8 +108,6 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(dispatcher.run(stop.consumers.clone()));
-    let devices =
-        Devices::open(journal.clone(), Arc::clone(&mapper), store).context("read what is known of devices")?;
     consumers.spawn(devices.clone().run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
@@ -299,6 +299,13 @@ async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result
     let broker = Arc::clone(broker);
     let restored = tokio::task::spawn_blocking(move || Dispatcher::restore(&broker, store)).await?;
     restored.context("restore sessions and retained messages")
+}
+
+/// Reads what is known of devices, and what mapping must know. Nobody maps before.
+async fn recall(journal: &Journal, mapper: &Arc<dyn EventMapper>, store: Arc<StateStore>) -> anyhow::Result<Devices> {
+    let (journal, mapper) = (journal.clone(), Arc::clone(mapper));
+    let opened = tokio::task::spawn_blocking(move || Devices::open(journal, mapper, store)).await?;
+    opened.context("read what is known of devices")
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {

@@ -6,11 +6,14 @@
 //! read again from the journal, so counts stay exact. Questions look at memory and, for the rest, at
 //! the store (`table`).
 //!
+//! It also keeps what mapping must know of records that lie further back (`lessons`).
+//!
 //! It holds no cursor: where retention or damage has taken records it had not read, it goes on with
 //! the next. When the store fails, devices stay in memory, are right, and are not there after a
 //! restart as they were; the log says so once.
 
 mod leaves;
+mod lessons;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,8 @@ use crate::{
     limits,
     types::{DeviceState, EventMapper, LastValue, Sequence},
 };
+use lessons::Lessons;
+pub use lessons::RecallError;
 use table::Table;
 
 /// Why nothing is known.
@@ -50,6 +55,7 @@ struct Shared {
     journal: Journal,
     mapper: Arc<dyn EventMapper>,
     table: Mutex<Table>,
+    lessons: Mutex<Lessons>,
     /// How far `table` is.
     position: watch::Sender<Sequence>,
     /// Rings when somebody waits for it.
@@ -93,14 +99,16 @@ fn size(state: &DeviceState) -> usize {
 }
 
 impl Devices {
-    /// What the store has; [`Devices::run`] goes on from there.
+    /// What the store has; [`Devices::run`] goes on from there. The mapper knows then what it knew in the life before:
+    /// nobody may map anything earlier. Blocks.
     ///
     /// # Errors
-    /// [`StateError`]
-    pub fn open(journal: Journal, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Result<Self, StateError> {
+    /// [`RecallError`]
+    pub fn open(journal: Journal, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Result<Self, RecallError> {
+        let lessons = Mutex::new(Lessons::recall(&journal, &*mapper, Arc::clone(&store))?);
         let start = store.position(Consumer::Devices)?;
         let (position, table) = (watch::Sender::new(start), Mutex::new(Table::new(store, start)));
-        Ok(Self(Arc::new(Shared { journal, mapper, table, position, asked: tokio::sync::Notify::new() })))
+        Ok(Self(Arc::new(Shared { journal, mapper, table, lessons, position, asked: tokio::sync::Notify::new() })))
     }
 
     /// Follows the journal until `stop` is cancelled, then to what is durable by then.
@@ -162,6 +170,7 @@ impl Devices {
         let mut last = ("", false);
         for record in slice.records() {
             let Record::Publication { publication, .. } = record else { continue };
+            self.0.mapper.learn(&publication);
             if publication.topic != last.0 {
                 last = (publication.topic, self.0.mapper.names_device(publication.topic));
             }
@@ -173,12 +182,18 @@ impl Devices {
 
     async fn checkpoint(&self) {
         let position = *self.0.position.borrow();
+        let lessons = self.0.lessons.lock().changes(&*self.0.mapper, position);
         let (store, changes) = {
             let mut table = self.0.table.lock();
-            let Some(changes) = table.changes(position) else { return };
-            (table.store(), changes)
+            (table.store(), table.changes(position))
         };
-        let write = move || store.commit(Consumer::Devices, changes, position);
+        if lessons.is_none() && changes.is_none() {
+            return;
+        }
+        let write = move || {
+            lessons.map_or(Ok(()), |lessons| store.commit(Consumer::Lessons, lessons, position))?;
+            changes.map_or(Ok(()), |changes| store.commit(Consumer::Devices, changes, position))
+        };
         match tokio::task::spawn_blocking(write).await {
             Ok(Ok(())) => self.0.table.lock().written(),
             Ok(Err(error)) => {

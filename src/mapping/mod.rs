@@ -2,8 +2,8 @@
 //! the payload gives `data`.
 //!
 //! No task of its own: every consumer calls [`Mapper::map`] for each record it handles. Mapping
-//! is total and a pure function of the record, the routes and the journal's identity, so the
-//! table, the stream and every retry see the same event.
+//! is total and a pure function of the record, the Sparkplug births in front of it, the routes and the journal's
+//! identity, so the table, the stream and every retry see the same event.
 //!
 //! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
 //! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
@@ -139,6 +139,18 @@ impl EventMapper for Mapper {
     fn names_device(&self, topic: &str) -> bool {
         let (rule, subject) = self.routes.resolve(topic);
         matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
+    fn learn(&self, publication: &Publication<'_>) {
+        self.births.learn(publication);
+    }
+
+    fn take_learned(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        self.births.take_changes()
+    }
+
+    fn remember(&self, key: &[u8], value: &[u8]) -> bool {
+        self.births.restore(key, value)
     }
 
     fn sequence(&self, id: Uuid) -> Sequence {

@@ -131,6 +131,20 @@ pub trait EventMapper: Send + Sync {
     /// Whether events of `topic` have a device: what can be told before a record is mapped.
     fn names_device(&self, topic: &str) -> bool;
 
+    /// Learns what a publication says of those behind it, where it does: a Sparkplug birth certificate. Mapping it does
+    /// so too; this is for those who do not need its event.
+    fn learn(&self, _publication: &Publication<'_>) {}
+
+    /// What was learned since the last call, as rows to be stored: keys with their values, or without where they are gone.
+    fn take_learned(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        Vec::new()
+    }
+
+    /// Takes back a row that was stored; false where it is none.
+    fn remember(&self, _key: &[u8], _value: &[u8]) -> bool {
+        false
+    }
+
     /// Where the event of this id would be, if it is one of this mapper's: its record is to be
     /// mapped and the ids compared.
     fn sequence(&self, id: Uuid) -> Sequence;

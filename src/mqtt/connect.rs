@@ -270,8 +270,10 @@ impl Broker {
             }
         };
         if let Some(old) = old {
+            old.session.note_arrival();
             self.sessions.replace(old, &owned);
         }
+        owned.session.note_arrival();
         let state = &mut *owned.state;
         state.established = true;
         state.expiry = expiry;

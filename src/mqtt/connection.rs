@@ -330,8 +330,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// QoS 2 messages are stored and which are not.
     async fn abandon_answers(&mut self) {
         let signal = Arc::clone(&self.owned.session.signal);
-        let state = &mut *self.owned.state;
-        while !self.queue.abandon(|unrecorded| state.forget(unrecorded)) {
+        let owned = &mut self.owned;
+        while !self.queue.abandon(|unrecorded| owned.forget(unrecorded)) {
             signal.wait().await;
         }
     }
@@ -344,10 +344,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let durable = self.broker.journal.watermark(Watermark::Durable);
         let applied = self.broker.applied();
-        let state = &mut *self.owned.state;
+        let owned = &mut self.owned;
         let settled = self
             .queue
-            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| state.forget(unrecorded))
+            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| owned.forget(unrecorded))
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
                 Unanswered::Failed => End::JournalFailed,

@@ -1,8 +1,8 @@
 //! The end of a connection: what is put on record of it, and what becomes of its session.
 //!
 //! A kept session is owned until that is appended, so that a client that comes back comes behind it. What
-//! the journal has refused is tried again until there is room, or until a client that is back makes it
-//! pointless; at a start, whoever was connected is not any more.
+//! the journal has refused is tried again until there is room, or until a client that is back (not one that was
+//! refused) makes it pointless; at a start, whoever was connected is not any more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,15 @@ struct Parting {
     due: Option<Will>,
     end: Change<'static>,
     will_pending: bool,
+    /// [`Session::arrivals`] while it was connected.
+    arrivals: u64,
+}
+
+impl Parting {
+    /// Whether a client that is back makes up for it.
+    fn is_superseded(&self) -> bool {
+        self.session.arrivals() != self.arrivals
+    }
 }
 
 /// An append, and what rings when its outcome is known. Not the session's signal: its next connection
@@ -47,7 +56,9 @@ impl Broker {
         };
         let sent = owned.session.on_record(owned.state.window.next_number());
         let end = Change::Disconnect { expiry, will_pending, sent };
-        let parting = Parting { session: Arc::clone(&owned.session), expiry, due, end, will_pending };
+        let session = Arc::clone(&owned.session);
+        let arrivals = session.arrivals();
+        let parting = Parting { session, expiry, due, end, will_pending, arrivals };
         let mut owned = Some(owned);
         match self.append_end(&parting, &mut owned).await {
             Ok(appended) => drop(self.connections.spawn(Arc::clone(self).insist(parting, owned, appended))),
@@ -66,20 +77,18 @@ impl Broker {
             {
                 return;
             }
-            if parting.expiry > 0 {
-                // A client that is back supersedes it.
-                owned = match owned {
-                    Some(owned) => Some(owned).filter(|owned| !owned.is_claimed()),
-                    None => parting.session.own_abandoned(),
-                };
-                if owned.is_none() {
-                    return;
-                }
-            }
-            if self.is_stopping() {
+            last = None;
+            tokio::time::sleep(RETRY).await;
+            if self.is_stopping() || parting.is_superseded() {
                 return;
             }
-            tokio::time::sleep(RETRY).await;
+            if parting.expiry > 0 {
+                owned = owned.filter(|owned| !owned.is_claimed()).or_else(|| parting.session.own_abandoned());
+                // A client wants it, and may come or be refused.
+                if owned.is_none() {
+                    continue;
+                }
+            }
             match self.append_end(&parting, &mut owned).await {
                 Ok(appended) => last = appended,
                 Err(_) => return,

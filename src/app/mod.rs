@@ -66,7 +66,8 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         Box::new(move |topic| policy.guarantees(topic)),
     );
     broker.set_rules(rules::read(&settings.auth)?);
-    let dispatcher = restore(&broker, Arc::clone(&store)).await?;
+    let mut dispatcher = restore(&broker, Arc::clone(&store)).await?;
+    dispatcher.close_orphans().await;
 
     let devices = recall(&journal, &mapper, store).await?;
 
@@ -234,6 +235,7 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         sys_interval: mqtt.sys_interval,
         handshake_timeout: mqtt.handshake_timeout,
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
+        devices: settings.presence.clients(),
     }
 }
 

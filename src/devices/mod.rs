@@ -1,5 +1,5 @@
 //! What is known of each device: a consumer of the journal that keeps the last value of every
-//! scalar a device has sent, when it was heard, and by which client.
+//! scalar a device has sent, when it was heard, by which client, and whether that is connected.
 //!
 //! One task ([`Devices::run`]) follows the journal at `durable` and writes what has changed to the
 //! state store every few seconds, with the sequence it is complete up to: after a crash the rest is
@@ -12,6 +12,7 @@
 //! the next. When the store fails, devices stay in memory, are right, and are not there after a
 //! restart as they were; the log says so once.
 
+mod connections;
 mod leaves;
 mod lessons;
 mod table;
@@ -169,8 +170,17 @@ impl Devices {
         // What one client sends in a row mostly has one topic.
         let mut last = ("", false);
         for record in slice.records() {
-            let Record::Publication { publication, .. } = record else { continue };
-            self.0.mapper.learn(&publication);
+            let publication = match record {
+                Record::Publication { publication, .. } => {
+                    self.0.mapper.learn(&publication);
+                    publication
+                }
+                Record::Presence(presence) => {
+                    table.note(&presence);
+                    continue;
+                }
+                Record::State(_) | Record::Event(_) | Record::Mark { .. } => continue,
+            };
             if publication.topic != last.0 {
                 last = (publication.topic, self.0.mapper.names_device(publication.topic));
             }

@@ -15,6 +15,7 @@ pub struct BatchBuilder {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
     guaranteed: bool,
+    hurries: bool,
     best_effort: bool,
 }
 
@@ -24,7 +25,9 @@ impl BatchBuilder {
         match record {
             Record::Publication { publication, .. } if !publication.guaranteed => self.best_effort = true,
             Record::State(change) if !change.guaranteed => {}
-            _ => self.guaranteed = true,
+            // Nobody waits for it, but it must not be shown before.
+            Record::Presence(_) => self.guaranteed = true,
+            _ => (self.guaranteed, self.hurries) = (true, true),
         }
         self.offsets.push(self.bytes.len() as u32);
         record::encode(record, &mut self.bytes);
@@ -66,6 +69,7 @@ impl BatchBuilder {
             last: sequence.previous(),
             received,
             guaranteed: self.guaranteed,
+            hurries: self.hurries,
             best_effort: self.best_effort,
             bytes: self.bytes,
             offsets: self.offsets,
@@ -99,6 +103,7 @@ pub struct Batch {
     last: Sequence,
     received: Micros,
     guaranteed: bool,
+    hurries: bool,
     best_effort: bool,
     bytes: Vec<u8>,
     offsets: Vec<u32>,
@@ -115,6 +120,7 @@ impl Batch {
             last,
             received: first.received,
             guaranteed: true,
+            hurries: true,
             best_effort: true,
             bytes,
             offsets,
@@ -157,6 +163,11 @@ impl Batch {
     #[must_use]
     pub const fn guaranteed(&self) -> bool {
         self.guaranteed
+    }
+
+    /// Whether somebody waits until it is synced.
+    pub(super) const fn hurries(&self) -> bool {
+        self.hurries
     }
 
     /// Whether any record may be passed on before it is synced.

@@ -30,6 +30,7 @@ use super::{
     Broker,
     access::{Access, Client},
     acknowledge::{AnswerQueue, Answers, Unanswered},
+    announce::{Announced, Ending},
     authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
     end::End,
@@ -141,6 +142,8 @@ pub struct Connection<S> {
     pub(super) profile: Arc<Profile>,
     pub(super) owned: OwnedSession,
     pub(super) introduction: Introduction,
+    /// Where the client is a device.
+    pub(super) announced: Option<Box<Announced>>,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
     /// Who the client is, where it had to say so.
@@ -199,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         profile: Arc<Profile>,
         owned: OwnedSession,
         introduction: Introduction,
+        announced: Option<Box<Announced>>,
         agreement: Agreement,
         will: Option<Box<Will>>,
         identity: Option<Box<Identity>>,
@@ -218,6 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             profile,
             owned,
             introduction,
+            announced,
             agreement,
             will,
             identity,
@@ -277,12 +282,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.broker.statistics.may_not_have_will.add(1);
         }
         let lingers = self.agreement.version == ProtocolVersion::V5 && end.is_protocol_error() && !self.broken;
+        let ending = self.ending(&end);
         let Self { broker, owned, will, mut io, .. } = *self;
-        broker.part(owned, will.map(|will| *will)).await;
+        broker.part(owned, will.map(|will| *will), ending).await;
         if lingers {
             let reading = tokio::time::timeout(FAREWELL_TIMEOUT, read_away(&mut io));
             broker.background.run_until_cancelled(reading).await;
         }
+    }
+
+    /// What is told of the end, where the beginning was told of.
+    fn ending(&mut self, end: &End) -> Option<Box<Ending>> {
+        self.introduction.settle();
+        let opening = match &self.introduction {
+            Introduction::Recorded => None,
+            Introduction::Appended(batch) => Some(Arc::clone(batch)),
+            Introduction::Refused => return None,
+        };
+        let announced = self.announced.take()?;
+        Some(Box::new(Ending::new(*announced, end, opening)))
     }
 
     fn enter(&mut self) {
@@ -339,6 +357,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes the answers whose records have been settled.
     fn settle(&mut self) -> Result<(), End> {
         self.introduction.settle();
+        if let (Introduction::Recorded, Some(announced)) = (&self.introduction, &mut self.announced) {
+            announced.forget_details();
+        }
         if self.queue.is_empty() {
             return Ok(());
         }

@@ -22,6 +22,7 @@ mod hostile;
 mod openapi;
 mod other_writers;
 mod payload_format;
+mod presence;
 mod proxy_protocol;
 mod qos;
 mod reload;

@@ -46,7 +46,7 @@ export class Detail {
     const device = this.#device;
     if (!device) return;
     const count = `${device.count} ${device.count === 1 ? "event" : "events"}`;
-    setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].join(" · "));
+    setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].filter(Boolean).join(" · "));
     const span = Number(this.#span.value) * 1000;
     const describe = now - this.#described > DESCRIBE_EVERY;
     if (describe) this.#described = now;

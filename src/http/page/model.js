@@ -7,6 +7,12 @@ const DEPTH = 6;
 const POINTS = 1000;
 const TEXT = 200;
 
+// Events that say whether a device is connected; they hold no values of it.
+const PRESENCE = new Map([
+  ["devices.connection.opened", true],
+  ["devices.connection.closed", false],
+]);
+
 export class Series {
   times = [];
   values = [];
@@ -53,7 +59,12 @@ export class Devices {
     if (this.all.size > DEVICES) this.all.delete(this.all.keys().next().value);
 
     const time = Date.parse(event.timestamp);
-    Object.assign(device, { count: device.count + 1, seen: Date.parse(event.metadata?.receivedAt) || time, type: event.type, topic: event.metadata?.topic });
+    const seen = Date.parse(event.metadata?.receivedAt) || time;
+    const online = PRESENCE.get(event.type);
+    if (online !== undefined) {
+      return Object.assign(device, { known: true, online, seen: online ? seen : (device.seen ?? seen), type: device.type ?? event.type });
+    }
+    Object.assign(device, { count: device.count + 1, seen, type: event.type, topic: event.metadata?.topic });
     for (const [path, value] of leaves(event.data)) put(device, path, value, time);
     return device;
   }
@@ -63,7 +74,7 @@ export class Devices {
     let device = this.all.get(name);
     if (!device) {
       if (this.all.size >= DEVICES) return;
-      device = { name, count: 0, fields: new Map(), seen: Date.parse(lastSeen), type: lastType, topic: lastTopic };
+      device = { name, count: 0, fields: new Map(), seen: Date.parse(lastSeen), type: lastType || undefined, topic: lastTopic || undefined };
       this.all.set(name, device);
       for (const [path, { value, timestamp }] of Object.entries(metrics)) put(device, path, value, Date.parse(timestamp));
     }

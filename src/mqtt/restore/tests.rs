@@ -15,12 +15,14 @@ use crate::{
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Reader, Step},
     mqtt::{
         MailboxLimits, Profile, RetainedLimits, Settings,
+        announce::record,
         codec::RetainHandling,
+        orphans::Orphans,
         session::{OwnedSession, SessionId},
         will::Will,
         window::{Receipt, Resend},
     },
-    types::{Publication, PublishProperties, Qos},
+    types::{PresenceChange, Publication, PublishProperties, Qos},
 };
 
 const TOPICS: [&str; 4] = ["a", "a/b", "c", "c/d"];
@@ -54,6 +56,8 @@ struct Client {
     name: String,
     owned: Option<OwnedSession>,
     receive_maximum: u16,
+    /// The record of its coming, while it is there.
+    opened: Option<(Sequence, Micros)>,
     /// Messages it has got and not acknowledged, by packet identifier.
     open: BTreeMap<u16, (Sequence, Qos)>,
     /// QoS 2 packet identifiers it has received and not released.
@@ -98,6 +102,7 @@ impl World {
             name: format!("client-{n}"),
             owned: None,
             receive_maximum: 1,
+            opened: None,
             open: BTreeMap::new(),
             received: Vec::new(),
             session: None,
@@ -125,6 +130,14 @@ impl World {
         let at = self.append(batch).await;
         self.log.push(format!("{at} {} {change:?}", id.0));
         at
+    }
+
+    /// Puts on record that a client has come or gone, where it is a device.
+    async fn announce(&mut self, at: usize, change: PresenceChange<'_>) -> (Sequence, Micros) {
+        let mut batch = BatchBuilder::default();
+        record(&self.clients[at].name, "device", change, "", &mut batch);
+        let batch = self.journal.append(batch, None).await.unwrap();
+        (batch.last(), batch.received())
     }
 
     /// The dispatcher takes everything there is.
@@ -197,7 +210,9 @@ impl World {
         owned.state.expiry = expiry;
         owned.state.window.resume();
         owned.session.mailbox.lock().set_online(true);
+        let opened = if self.random.one_in(3) { None } else { Some(self.announce(at, PresenceChange::Opened).await) };
         let client = &mut self.clients[at];
+        client.opened = opened;
         if !resumed {
             client.open.clear();
             client.received.clear();
@@ -215,6 +230,9 @@ impl World {
         let will_pending = expiry > 0 && self.random.one_in(2);
         let sent = owned.session.on_record(owned.state.window.next_number());
         self.change(id, Change::Disconnect { expiry, will_pending, sent }).await;
+        if let Some((opened, since)) = self.clients[at].opened.take() {
+            self.announce(at, PresenceChange::Closed { opened, since, reason: "gone" }).await;
+        }
         if expiry == 0 {
             self.dispatch.broker.sessions.end(&mut owned);
         }
@@ -405,6 +423,12 @@ impl World {
         let (dispatch, last) = Dispatch::restore(broker(&self.journal), &self.store, now).unwrap();
         assert_eq!(last, self.applied);
         self.dispatch = dispatch;
+        let connections = &self.dispatch.ledger.connections;
+        let open: Vec<_> = connections.iter().map(|(opened, open)| (opened, open.since)).collect();
+        let mut expected: Vec<_> = self.clients.iter_mut().filter_map(|client| client.opened.take()).collect();
+        expected.sort();
+        assert_eq!(open, expected, "{}", self.log.join("\n"));
+        Orphans::new(connections, Micros::MIN).close_all(&self.journal).await;
         self.log.push("kill".into());
         for client in &mut self.clients {
             let session = self.dispatch.ledger.session_of(&client.name);
@@ -465,6 +489,9 @@ fn describe(dispatch: &mut Dispatch) -> String {
                 writeln!(out, " {number} {standing:?} {entry:?}").unwrap();
             }
         }
+    }
+    for (opened, open) in dispatch.ledger.connections.iter() {
+        writeln!(out, "open {opened} {open:?}").unwrap();
     }
     for topic in TOPICS {
         let targets = dispatch.routing.targets(topic);

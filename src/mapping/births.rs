@@ -189,6 +189,7 @@ mod tests {
         births.learn(&publication(31, "spBv1.0/g/DBIRTH/n/d", &birth(b'z')));
         births.learn(&publication(32, "spBv1.0/g/NDATA/n", &birth(b'y')));
         let stored = write(&births);
+        assert_eq!(stored.len(), limits::KEPT_BIRTHS + 1, "those that make room are gone from the rows too");
         let again = Births::default();
         assert!(stored.iter().all(|(key, value)| again.restore(key, value)));
         let told = |births: &Births| births.0.read().by_source.clone();

@@ -140,8 +140,15 @@ impl World {
         (batch.last(), batch.received())
     }
 
-    /// The dispatcher takes everything there is.
+    /// The dispatcher takes everything there is, and puts on record which queues are closed.
     async fn settle(&mut self) {
+        self.take_all().await;
+        for (id, change) in std::mem::take(&mut self.dispatch.closing) {
+            self.change(id, change).await;
+        }
+    }
+
+    async fn take_all(&mut self) {
         loop {
             let appended = self.journal.watermark(Watermark::Appended);
             while self.journal.watermark(Watermark::Durable) < appended {
@@ -160,9 +167,6 @@ impl World {
             }
             self.applied = slice.last();
             self.dispatch.wake();
-        }
-        for (id, change) in std::mem::take(&mut self.dispatch.closing) {
-            self.change(id, change).await;
         }
     }
 
@@ -541,6 +545,31 @@ async fn a_start_from_any_checkpoint_comes_to_what_there_was() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_queue_that_was_closed_while_there_was_no_room_to_record_it_is_recorded_by_the_next_start() {
+    let mut world = World::new(1);
+    while world.clients[0].owned.as_ref().is_none_or(|owned| !owned.is_kept()) {
+        world.connect(0).await;
+    }
+    let id = world.clients[0].session.unwrap();
+    let subscriptions = vec![Subscription::new("#", Qos::AtLeastOnce)];
+    world.change(id, Change::Subscribe { identifier: 0, subscriptions }).await;
+    while world.dispatch.closing.is_empty() {
+        world.publish().await;
+        world.take_all().await;
+    }
+    let changes = world.dispatch.ledger.take_changes();
+    world.store.commit(Consumer::Dispatcher, changes.checkpoint(), world.applied).unwrap();
+    world.clients.iter_mut().for_each(|client| client.owned = None);
+    let now = Micros::saturating(0);
+    let (dispatch, _) = Dispatch::restore(broker(&world.journal), &world.store, now).unwrap();
+    assert!(matches!(dispatch.closing.as_slice(), [(closed, Change::Close { .. })] if *closed == id));
+    world.dispatch = dispatch;
+    world.settle().await;
+    world.settle().await;
+    assert!(world.dispatch.ledger.get(id).unwrap().full);
 }
 
 fn fresh_seed() -> u64 {

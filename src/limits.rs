@@ -165,6 +165,12 @@ pub const MAXIMUM_BATCH_BYTES: usize = 256 << 10;
 /// comes back must not stop the others; what it loses is counted when it does.
 pub const SESSION_BACKLOG_DIVISOR: u64 = 2;
 
+/// Patterns of client identifiers in each list of `[presence]`: all of them may be looked at for each CONNECT.
+pub const PRESENCE_PATTERNS: usize = 64;
+
+/// Connections of an earlier life whose end is put on record at once.
+pub const CLOSED_AT_ONCE: usize = 1_000;
+
 /// Session expiry granted at most, in seconds: 30 days. 3.1.1's "clean session 0" gets it too.
 pub const MAXIMUM_SESSION_EXPIRY: u32 = 30 * 24 * 3600;
 
@@ -255,6 +261,9 @@ pub const DEVICE_VALUE_BYTES: usize = 256;
 
 /// Topics of a device of which it is kept that they have a retained message.
 pub const DEVICE_RETAINED_TOPICS: usize = 64;
+
+/// Open connections of one device that are known: one for each of the patterns that may name it.
+pub const DEVICE_CONNECTIONS: usize = PRESENCE_PATTERNS;
 
 /// Values of devices in memory, of about 100 bytes each; beyond, all are written to the store
 /// and read again when their devices say something.

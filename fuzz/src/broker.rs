@@ -12,7 +12,7 @@ use synap_mqtt::{
     auth::Admission,
     journal::{Journal, JournalOptions, LogOptions, StateStore, Watermark},
     mqtt::{Broker, Dispatcher, Door, MailboxLimits, Profile, RetainedLimits, Settings, Terms},
-    types::Peer,
+    types::{DeviceClients, Peer},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -130,6 +130,7 @@ fn settings() -> Settings {
         maximum_session_expiry: 1,
         maximum_subscriptions: 8,
         retained: RetainedLimits { messages: 16, bytes: 16 << 10 },
+        devices: DeviceClients { devices: vec!["*".parse().expect("a pattern")], except: Vec::new() },
         ..Settings::default()
     }
 }

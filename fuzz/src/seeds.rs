@@ -13,7 +13,10 @@ use synap_mqtt::{
         Ack, Auth, Connect, ConnectProperties, Disconnect, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion,
         Publish, ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe, UserProperties, Will,
     },
-    types::{Micros, PodEvent, Publication, PublishProperties, PublishProperty, Qos, Sequence, subject_id},
+    types::{
+        Micros, PodEvent, Presence, PresenceChange, Publication, PublishProperties, PublishProperty, Qos, Sequence,
+        subject_id,
+    },
 };
 
 use crate::frames::frame;
@@ -145,6 +148,12 @@ fn records(target: &mut Target) -> io::Result<()> {
         correlation_id: Some(subject_id("8")),
     };
     target.add("event", record(&Record::Event(event)))?;
+    let (sequence, received) = (Sequence(7), Micros::saturating(1_700_000_000_000_000));
+    let (client_id, device, details) = ("sensor-7", "7", "\"keepAlive\":60");
+    let opened = Presence { sequence, received, client_id, device, change: PresenceChange::Opened, details };
+    let change = PresenceChange::Closed { opened: Sequence(3), since: received, reason: "taken-over" };
+    target.add("opened", record(&Record::Presence(opened)))?;
+    target.add("closed", record(&Record::Presence(Presence { device: client_id, change, ..opened })))?;
     target.add("state", record(&Record::State(StateChange::new(&[3, 5], true))))?;
     target.add("mark", record(&Record::Mark { ceiling: Sequence(1 << 20), durable: Sequence(6) }))
 }

@@ -20,8 +20,14 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Its own events say whether it is there. Where it has none, the client is asked that published for it last.
     fn describe(&self, device: String, state: DeviceState) -> DeviceInfo {
-        let since = self.broker.connected_since(&state.client_id);
+        let is_announced = !state.connections.is_empty() || state.last_closed.is_some();
+        let since = match state.connections.first() {
+            Some(open) => Some(open.since),
+            None if is_announced => None,
+            None => self.broker.connected_since(&state.client_id),
+        };
         DeviceInfo { subject_id: subject_id(&device), device, online: since.is_some(), since, state }
     }
 

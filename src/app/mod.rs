@@ -67,7 +67,10 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         Box::new(move |topic| policy.guarantees(topic)),
     );
     broker.set_rules(rules::read(&settings.auth)?);
-    let dispatcher = restore(&broker, Arc::clone(&store)).await?;
+    let mut dispatcher = restore(&broker, Arc::clone(&store)).await?;
+    dispatcher.close_orphans().await;
+
+    let devices = recall(&journal, &mapper, store).await?;
 
     let database = database(&settings)?;
     if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
@@ -107,8 +110,6 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(dispatcher.run(stop.consumers.clone()));
-    let devices =
-        Devices::open(journal.clone(), Arc::clone(&mapper), store).context("read what is known of devices")?;
     consumers.spawn(devices.clone().run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
@@ -244,6 +245,7 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         sys_interval: mqtt.sys_interval,
         handshake_timeout: mqtt.handshake_timeout,
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
+        devices: settings.presence.clients(),
     }
 }
 
@@ -309,6 +311,13 @@ async fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> anyhow::Result
     let broker = Arc::clone(broker);
     let restored = tokio::task::spawn_blocking(move || Dispatcher::restore(&broker, store)).await?;
     restored.context("restore sessions and retained messages")
+}
+
+/// Reads what is known of devices, and what mapping must know. Nobody maps before.
+async fn recall(journal: &Journal, mapper: &Arc<dyn EventMapper>, store: Arc<StateStore>) -> anyhow::Result<Devices> {
+    let (journal, mapper) = (journal.clone(), Arc::clone(mapper));
+    let opened = tokio::task::spawn_blocking(move || Devices::open(journal, mapper, store)).await?;
+    opened.context("read what is known of devices")
 }
 
 fn event_mapper(settings: &Settings, journal: &Journal) -> anyhow::Result<Arc<dyn EventMapper>> {

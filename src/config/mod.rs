@@ -11,6 +11,7 @@ mod broker;
 mod listener;
 mod load;
 mod operation;
+mod presence;
 mod profile;
 mod route;
 mod source;
@@ -34,6 +35,7 @@ pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
+pub use presence::{Patterns, PresenceSettings};
 pub use profile::ProfileSettings;
 pub use route::{
     Decode, Dedupe, DedupeProperty, EventType, JsonPointer, OnError, RouteError, RouteSettings, Store, SubjectTemplate,
@@ -67,6 +69,8 @@ pub struct Settings {
     /// matches every topic.
     #[serde(rename = "route")]
     pub routes: Vec<RouteSettings>,
+    /// Devices that come and go.
+    pub presence: PresenceSettings,
     /// What the process may use.
     pub limits: LimitSettings,
     /// What one MQTT client may use.
@@ -91,6 +95,7 @@ impl Default for Settings {
             http: HttpSettings::default(),
             timescale: None,
             routes: Vec::new(),
+            presence: PresenceSettings::default(),
             limits: LimitSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
@@ -168,6 +173,7 @@ impl Settings {
             ("[auth]", self.auth == other.auth),
             ("[timescale]", self.timescale == other.timescale),
             ("[[route]]", self.routes == other.routes),
+            ("[presence]", self.presence == other.presence),
             ("[limits]", self.limits == other.limits),
             ("[mqtt]", self.mqtt == other.mqtt),
             ("[journal]", self.journal == other.journal),

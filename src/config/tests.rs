@@ -462,6 +462,34 @@ fn the_example_shows_the_defaults() {
 }
 
 #[test]
+fn presence_is_told_of_named_clients_and_can_be_limited_and_switched_off() {
+    let device = |text: &str, client_id: &str| {
+        let clients = read(text, &[]).unwrap().presence.clients();
+        clients.device(client_id).map(str::to_owned)
+    };
+    assert_eq!(device("", "pump-7").as_deref(), Some("pump-7"));
+    assert_eq!(device("", "mqttjs_1f3a"), None);
+    let limited = "[presence]\ndevices = [\"sensor-{device}\"]\nexcept = [\"sensor-test\"]";
+    assert_eq!(device(limited, "sensor-7").as_deref(), Some("7"));
+    assert_eq!((device(limited, "sensor-test"), device(limited, "pump-7")), (None, None));
+    assert_eq!(device("[presence]\nevents = false", "pump-7"), None);
+    assert_eq!(
+        read("", &[("SYNAP_MQTT__PRESENCE__EVENTS", "false")]).unwrap().presence.clients(),
+        crate::types::DeviceClients::default()
+    );
+    let many = format!("[presence]\ndevices = {:?}", vec!["a*"; limits::PRESENCE_PATTERNS + 1]);
+    for (text, expected) in [
+        ("[presence]\ndevices = [\"a*b*\"]", "may stand once"),
+        ("[presence]\nexcept = [\"\"]", "is not empty"),
+        ("[presence]\nclients = []", "clients"),
+        (&*many, "at most 64 patterns"),
+    ] {
+        let problems = problems(text, &[]);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{problems:?}");
+    }
+}
+
+#[test]
 fn the_example_shows_every_key() {
     let full = full_example();
     read(&full, &[]).unwrap();
@@ -473,7 +501,7 @@ fn the_example_shows_every_key() {
         let table = value.as_array().and_then(|elements| elements.last()).unwrap_or(value);
         tables.extend(table.as_table().map(|table| (name.clone(), table)));
     }
-    assert_eq!(tables.len(), 13, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 14, "{:?}", tables.keys());
     for (name, table) in tables {
         let key = if name.is_empty() { "?".to_owned() } else { format!("{name}.?") };
         let header = match document.get(&name) {

@@ -1,16 +1,20 @@
 //! What is known of each device: a consumer of the journal that keeps the last value of every
-//! scalar a device has sent, when it was heard, and by which client.
+//! scalar a device has sent, when it was heard, by which client, and whether that is connected.
 //!
 //! One task ([`Devices::run`]) follows the journal at `durable` and writes what has changed to the
 //! state store every few seconds, with the sequence it is complete up to: after a crash the rest is
 //! read again from the journal, so counts stay exact. Questions look at memory and, for the rest, at
 //! the store (`table`).
 //!
+//! It also keeps what mapping must know of records that lie further back (`lessons`).
+//!
 //! It holds no cursor: where retention or damage has taken records it had not read, it goes on with
 //! the next. When the store fails, devices stay in memory, are right, and are not there after a
 //! restart as they were; the log says so once.
 
+mod connections;
 mod leaves;
+mod lessons;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -29,6 +33,8 @@ use crate::{
     limits,
     types::{DeviceState, EventMapper, LastValue, Sequence},
 };
+use lessons::Lessons;
+pub use lessons::RecallError;
 use table::Table;
 
 /// Why nothing is known.
@@ -50,6 +56,7 @@ struct Shared {
     journal: Journal,
     mapper: Arc<dyn EventMapper>,
     table: Mutex<Table>,
+    lessons: Mutex<Lessons>,
     /// How far `table` is.
     position: watch::Sender<Sequence>,
     /// Rings when somebody waits for it.
@@ -93,14 +100,16 @@ fn size(state: &DeviceState) -> usize {
 }
 
 impl Devices {
-    /// What the store has; [`Devices::run`] goes on from there.
+    /// What the store has; [`Devices::run`] goes on from there. The mapper knows then what it knew in the life before:
+    /// nobody may map anything earlier. Blocks.
     ///
     /// # Errors
-    /// [`StateError`]
-    pub fn open(journal: Journal, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Result<Self, StateError> {
+    /// [`RecallError`]
+    pub fn open(journal: Journal, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Result<Self, RecallError> {
+        let lessons = Mutex::new(Lessons::recall(&journal, &*mapper, Arc::clone(&store))?);
         let start = store.position(Consumer::Devices)?;
         let (position, table) = (watch::Sender::new(start), Mutex::new(Table::new(store, start)));
-        Ok(Self(Arc::new(Shared { journal, mapper, table, position, asked: tokio::sync::Notify::new() })))
+        Ok(Self(Arc::new(Shared { journal, mapper, table, lessons, position, asked: tokio::sync::Notify::new() })))
     }
 
     /// The last record that it has passed.
@@ -167,7 +176,17 @@ impl Devices {
         // What one client sends in a row mostly has one topic.
         let mut last = ("", false);
         for record in slice.records() {
-            let Record::Publication { publication, .. } = record else { continue };
+            let publication = match record {
+                Record::Publication { publication, .. } => {
+                    self.0.mapper.learn(&publication);
+                    publication
+                }
+                Record::Presence(presence) => {
+                    table.note(&presence);
+                    continue;
+                }
+                Record::State(_) | Record::Event(_) | Record::Mark { .. } => continue,
+            };
             if publication.topic != last.0 {
                 last = (publication.topic, self.0.mapper.names_device(publication.topic));
             }
@@ -179,12 +198,18 @@ impl Devices {
 
     async fn checkpoint(&self) {
         let position = *self.0.position.borrow();
+        let lessons = self.0.lessons.lock().changes(&*self.0.mapper, position);
         let (store, changes) = {
             let mut table = self.0.table.lock();
-            let Some(changes) = table.changes(position) else { return };
-            (table.store(), changes)
+            (table.store(), table.changes(position))
         };
-        let write = move || store.commit(Consumer::Devices, changes, position);
+        if lessons.is_none() && changes.is_none() {
+            return;
+        }
+        let write = move || {
+            lessons.map_or(Ok(()), |lessons| store.commit(Consumer::Lessons, lessons, position))?;
+            changes.map_or(Ok(()), |changes| store.commit(Consumer::Devices, changes, position))
+        };
         match tokio::task::spawn_blocking(write).await {
             Ok(Ok(())) => self.0.table.lock().written(),
             Ok(Err(error)) => {

@@ -6,11 +6,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::leaves::leaves;
+use super::{connections::note, leaves::leaves};
 use crate::{
     journal::{Checkpoint, StateError, StateStore},
     limits,
-    types::{DeviceState, LastValue, Publication, Sequence, SynapEvent},
+    types::{DeviceState, LastValue, Micros, Presence, Publication, Sequence, SynapEvent},
 };
 
 /// Where devices are in the store: by name, as JSON.
@@ -59,12 +59,21 @@ impl Table {
     /// Takes an event in, if it is a device's.
     pub fn take(&mut self, publication: &Publication<'_>, event: &SynapEvent<'_>) {
         let Some(name) = event.device else { return };
+        self.change(name, publication.received, |state| update(state, publication, event));
+    }
+
+    /// Takes in that a device has come or gone.
+    pub fn note(&mut self, presence: &Presence<'_>) {
+        self.change(presence.device, presence.received, |state| note(state, presence));
+    }
+
+    fn change(&mut self, name: &str, first_seen: Micros, change: impl FnOnce(&mut DeviceState)) {
         if !self.by_name.contains_key(name) {
             let state = self.read(name).unwrap_or_else(|error| {
                 tracing::error!(%error, device = name, "what was known of a device cannot be read");
                 None
             });
-            let first = || DeviceState { first_seen: publication.received, ..DeviceState::default() };
+            let first = || DeviceState { first_seen, last_seen: first_seen, ..DeviceState::default() };
             let state = state.unwrap_or_else(first);
             self.values += values(&state);
             self.by_name.insert(name.into(), Entry { state, is_dirty: false });
@@ -72,7 +81,7 @@ impl Table {
         let Some(entry) = self.by_name.get_mut(name) else { return };
         let before = values(&entry.state);
         entry.is_dirty = true;
-        update(&mut entry.state, publication, event);
+        change(&mut entry.state);
         self.values = self.values + values(&entry.state) - before;
     }
 
@@ -148,7 +157,7 @@ fn decode(value: &[u8]) -> Result<DeviceState, StateError> {
 fn values(state: &DeviceState) -> usize {
     let metrics = state.metrics.as_ref().map_or(0, BTreeMap::len);
     let topics = state.retained_topics.as_ref().map_or(0, Vec::len);
-    4 + metrics + topics
+    4 + metrics + topics + state.connections.len()
 }
 
 fn update(state: &mut DeviceState, publication: &Publication<'_>, event: &SynapEvent<'_>) {

@@ -430,6 +430,7 @@ async fn devices_are_pages_by_name() {
         "device": "pump 7", "subjectId": Uuid::nil(), "online": true, "since": "1970-01-01T00:00:00.000000Z",
         "clientId": "c", "firstSeen": "1970-01-01T00:00:00.000000Z", "lastSeen": "1970-01-01T00:00:00.000000Z",
         "events": 7, "lastType": "devices.telemetry.received", "lastTopic": "devices/pump 7/telemetry",
+        "connections": [], "lastClosed": null,
     });
     assert_eq!(page, json!({"devices": [expected], "nextCursor": "pump 7"}));
     let (_, page) = server.json("/api/devices?metrics=true&cursor=pump%207").await;

@@ -56,7 +56,7 @@ struct Inner {
     /// Appended, not yet taken by the committer.
     pending: Vec<Arc<Batch>>,
     pending_bytes: usize,
-    /// Whether any of it must be synced, or it is much: then the committer does not linger.
+    /// Whether somebody waits for any of it, or it is much: then the committer does not linger.
     hurry: bool,
     /// The first record of the oldest batch that must be synced and is not.
     in_doubt: Option<Sequence>,
@@ -171,7 +171,7 @@ impl Shared {
         let was_idle = inner.pending.is_empty();
         inner.pending.push(Arc::clone(&batch));
         inner.pending_bytes += batch.footprint();
-        let hurries = !inner.hurry && (batch.guaranteed() || inner.pending_bytes >= LINGER_BYTES);
+        let hurries = !inner.hurry && (batch.hurries() || inner.pending_bytes >= LINGER_BYTES);
         inner.hurry |= hurries;
         if batch.guaranteed() && inner.in_doubt.is_none() {
             inner.in_doubt = Some(batch.first());

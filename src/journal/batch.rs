@@ -21,6 +21,7 @@ pub struct BatchBuilder {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
     guaranteed: bool,
+    hurries: bool,
     best_effort: bool,
 }
 
@@ -30,7 +31,9 @@ impl BatchBuilder {
         match record {
             Record::Publication { publication, .. } if !publication.guaranteed => self.best_effort = true,
             Record::State(change) if !change.guaranteed => {}
-            _ => self.guaranteed = true,
+            // Nobody waits for it, but it must not be shown before.
+            Record::Presence(_) => self.guaranteed = true,
+            _ => (self.guaranteed, self.hurries) = (true, true),
         }
         self.offsets.push(self.bytes.len() as u32);
         record::encode(record, &mut self.bytes);
@@ -72,6 +75,7 @@ impl BatchBuilder {
             last: sequence.previous(),
             received,
             guaranteed: self.guaranteed,
+            hurries: self.hurries,
             best_effort: self.best_effort,
             bytes: self.bytes,
             offsets: self.offsets,
@@ -105,6 +109,7 @@ pub struct Batch {
     last: Sequence,
     received: Micros,
     guaranteed: bool,
+    hurries: bool,
     best_effort: bool,
     bytes: Vec<u8>,
     offsets: Vec<u32>,
@@ -122,6 +127,7 @@ impl Batch {
             last,
             received: first.received,
             guaranteed: true,
+            hurries: true,
             best_effort: true,
             bytes,
             offsets,
@@ -164,6 +170,11 @@ impl Batch {
     #[must_use]
     pub const fn guaranteed(&self) -> bool {
         self.guaranteed
+    }
+
+    /// Whether somebody waits until it is synced.
+    pub(super) const fn hurries(&self) -> bool {
+        self.hurries
     }
 
     /// Whether any record may be passed on before it is synced.

@@ -18,6 +18,7 @@ mod committer;
 mod cursor;
 mod event_body;
 mod log;
+mod presence_body;
 mod reader;
 pub mod record;
 mod recovery;
@@ -248,6 +249,12 @@ impl Journal {
     #[must_use]
     pub fn watch(&self, watermark: Watermark) -> watch::Receiver<Sequence> {
         self.shared.watch(watermark)
+    }
+
+    /// When the last record was appended, or one will be at the earliest.
+    #[must_use]
+    pub fn latest(&self) -> Micros {
+        self.shared.next().1
     }
 
     /// The oldest record that can still be read, or the next to come: a reader after its

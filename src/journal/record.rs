@@ -27,12 +27,12 @@
 //! written. A *mark* is two u64: the ceiling below which sequences may be assigned, and the durable
 //! watermark. The committer puts one in front of every write, with the sequence before that of the
 //! first record in it, and one at the end of a journal that is closed. An *event* of another writer has its
-//! layout in `event_body`.
+//! layout in `event_body`, *presence* in `presence_body`.
 
 use std::ops::RangeInclusive;
 
-use super::event_body;
-use crate::types::{Micros, PodEvent, Publication, PublishProperties, Qos, Sequence};
+use super::{event_body, presence_body};
+use crate::types::{Micros, PodEvent, Presence, Publication, PublishProperties, Qos, Sequence};
 
 /// Length of a record's header.
 pub const HEADER_BYTES: usize = 32;
@@ -45,7 +45,8 @@ const KIND_PUBLICATION: u8 = 1;
 const KIND_STATE: u8 = 2;
 const KIND_MARK: u8 = 3;
 const KIND_EVENT: u8 = 4;
-const KINDS: RangeInclusive<u8> = KIND_PUBLICATION..=KIND_EVENT;
+const KIND_PRESENCE: u8 = 5;
+const KINDS: RangeInclusive<u8> = KIND_PUBLICATION..=KIND_PRESENCE;
 
 const FLAG_RETAIN: u16 = 1 << 2;
 const FLAG_GUARANTEED: u16 = 1 << 3;
@@ -72,6 +73,8 @@ pub enum Record<'a> {
     State(StateChange<'a>),
     /// An event that another writer has put in the pod's table.
     Event(PodEvent<'a>),
+    /// A client that is a device has come or gone.
+    Presence(Presence<'a>),
     /// Starts a write. Tells recovery what was true on disk before it.
     Mark {
         /// First sequence that is not reserved: those below may be in use.
@@ -122,6 +125,7 @@ impl Record<'_> {
             Self::Publication { publication, .. } => Some(publication.sequence),
             Self::State(change) => Some(change.sequence),
             Self::Event(event) => Some(event.sequence),
+            Self::Presence(presence) => Some(presence.sequence),
             Self::Mark { .. } => None,
         }
     }
@@ -253,6 +257,7 @@ fn decode_body<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>> {
             body,
         })),
         KIND_EVENT => event_body::decode(header.sequence, header.received, body).map(Record::Event),
+        KIND_PRESENCE => presence_body::decode(header.sequence, header.received, body).map(Record::Presence),
         _ => {
             let both: &[u8; 16] = body.try_into().ok()?;
             Some(Record::Mark { ceiling: Sequence(le_u64(both, 0)), durable: Sequence(le_u64(both, 8)) })
@@ -289,7 +294,7 @@ fn decode_publication<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>>
 }
 
 /// Appends `record` to `out`, with sequence and receive time still open: [`seal`] sets them.
-/// The sequence and time inside of a publication or event are ignored.
+/// The sequence and time inside of a publication, event or presence are ignored.
 ///
 /// Client id and topic are at most 65,535 bytes by their types, and so are, in sum,
 /// properties and payload at most an MQTT packet.
@@ -309,6 +314,10 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         Record::Event(event) => {
             event_body::encode(event, out);
             (KIND_EVENT, FLAG_GUARANTEED)
+        }
+        Record::Presence(presence) => {
+            presence_body::encode(presence, out);
+            (KIND_PRESENCE, FLAG_GUARANTEED)
         }
         Record::Mark { ceiling, durable } => {
             out.extend_from_slice(&ceiling.0.to_le_bytes());
@@ -386,6 +395,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::types::PresenceChange;
 
     const SALT: Salt = Salt(0xdead_beef);
 
@@ -427,6 +437,18 @@ mod tests {
         }
     }
 
+    fn closed() -> Presence<'static> {
+        let received = Micros::saturating(1_700_000_000_000_000);
+        let change =
+            PresenceChange::Closed { opened: Sequence(3), since: Micros::saturating(-5), reason: "taken-over" };
+        let (client_id, device) = ("sensor-7", "7");
+        Presence { sequence: Sequence(7), received, client_id, device, change, details: "\"reasonCode\":142" }
+    }
+
+    fn opened() -> Presence<'static> {
+        Presence { device: "sensor-7", change: PresenceChange::Opened, ..closed() }
+    }
+
     fn sealed(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
@@ -444,6 +466,9 @@ mod tests {
             Record::State(state(b"", false)),
             Record::Event(event()),
             Record::Event(PodEvent { topic: None, metadata: None, source: None, correlation_id: None, ..event() }),
+            Record::Presence(opened()),
+            Record::Presence(closed()),
+            Record::Presence(Presence { details: "", ..opened() }),
             Record::Mark { ceiling: Sequence(1 << 40), durable: Sequence(6) },
         ] {
             let bytes = sealed(&record);
@@ -455,9 +480,11 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        for record in
-            [Record::Publication { publication: publication(), origin: Origin::Held(9) }, Record::Event(event())]
-        {
+        for record in [
+            Record::Publication { publication: publication(), origin: Origin::Held(9) },
+            Record::Event(event()),
+            Record::Presence(closed()),
+        ] {
             let bytes = sealed(&record);
             for at in 0..bytes.len() * 8 {
                 let mut damaged = bytes.clone();

@@ -43,6 +43,8 @@ pub enum Consumer {
     Dispatcher,
     /// What is known of devices.
     Devices,
+    /// What messages refer to that came before them.
+    Lessons,
 }
 
 impl Consumer {
@@ -50,6 +52,7 @@ impl Consumer {
         match self {
             Self::Dispatcher => "checkpoint",
             Self::Devices => "devices",
+            Self::Lessons => "lessons",
         }
     }
 }

@@ -2,11 +2,11 @@
 //! the payload gives `data`.
 //!
 //! No task of its own: every consumer calls [`Mapper::map`] for each record it handles. Mapping
-//! is total and a pure function of the record, the routes and the journal's identity, so the
-//! table, the stream and every retry see the same event.
+//! is total and a pure function of the record, the Sparkplug births in front of it, the routes and the journal's
+//! identity, so the table, the stream and every retry see the same event.
 //!
 //! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
-//! `payload` and `metadata` the two JSON objects, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
+//! `payload` and `metadata` the two JSON objects, `presence` the events of devices that come and go, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
 //! `event_id` what they say.
 
 mod births;
@@ -19,6 +19,7 @@ mod measure;
 mod metadata;
 mod pattern;
 mod payload;
+mod presence;
 mod schema;
 mod table;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use self::{
     table::{Route, RouteError, RouteProblem, RouteTable},
     time_window::TimeWindow,
 };
-use crate::types::{EventMapper, Kept, Measurements, Publication, Sequence, Source, SynapEvent, subject_id};
+use crate::types::{EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, subject_id};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl EventMapper for Mapper {
             subject_id: subject_id(subject.name()),
             subject_type: &rule.subject_type,
             device,
-            topic: publication.topic,
+            topic: Some(publication.topic),
             data: data.object,
             metadata: metadata::metadata(publication, details).into(),
             user_id: &self.user_id,
@@ -117,6 +118,10 @@ impl EventMapper for Mapper {
             rejected,
             message_key,
         }
+    }
+
+    fn announce<'a>(&'a self, presence: &Presence<'a>) -> SynapEvent<'a> {
+        presence::event(presence, self.journal, &self.user_id)
     }
 
     fn measure(&self, publication: &Publication<'_>, event: &SynapEvent<'_>, out: &mut Measurements) {
@@ -141,6 +146,18 @@ impl EventMapper for Mapper {
     fn names_device(&self, topic: &str) -> bool {
         let (rule, subject) = self.routes.resolve(topic);
         matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
+    fn learn(&self, publication: &Publication<'_>) {
+        self.births.learn(publication);
+    }
+
+    fn take_learned(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        self.births.take_changes()
+    }
+
+    fn remember(&self, key: &[u8], value: &[u8]) -> bool {
+        self.births.restore(key, value)
     }
 
     fn sequence(&self, id: Uuid) -> Sequence {

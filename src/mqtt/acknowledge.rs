@@ -33,16 +33,30 @@ pub enum Answer {
         accepted: Vec<u8>,
         /// The answer where the change could not be put on record.
         refused: Vec<u8>,
+        /// What a SUBSCRIBE asks for, as far as it was granted.
+        filters: Vec<Filter>,
     },
 }
 
-/// A packet identifier whose change is not on record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A filter of a SUBSCRIBE that is under way.
+#[derive(Debug)]
+pub struct Filter {
+    /// Its text, with `$share/…`.
+    pub text: Box<str>,
+    /// Whether the session counts it for the sake of this SUBSCRIBE: it had no such subscription, and no other
+    /// under way.
+    pub is_counted: bool,
+}
+
+/// What a session knows of already whose change is not on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unrecorded {
     /// Of a QoS 2 PUBLISH that came in the append with this last sequence: it is not held.
     Held(u16, Sequence),
     /// Of a PUBREC: the message counts as sent only.
     Receipt(u16),
+    /// A subscription that has not come about.
+    Subscription(Box<str>),
 }
 
 /// What answers wait for.
@@ -112,6 +126,14 @@ impl Answers {
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Answer> {
         self.list.iter()
+    }
+
+    /// What is subscribed to.
+    fn filters(&mut self) -> impl Iterator<Item = &mut Filter> {
+        self.list.iter_mut().flat_map(|answer| match answer {
+            Answer::Applied { filters, .. } => filters.as_mut_slice(),
+            _ => &mut [],
+        })
     }
 }
 
@@ -187,10 +209,11 @@ impl AnswerQueue {
                 Condition::Durable(_) => true,
                 Condition::Refused => false,
             };
-            let Some(group) = self.groups.pop_front() else { break };
+            let Some(mut group) = self.groups.pop_front() else { break };
             self.answers -= group.answers.list.len();
             self.effects -= usize::from(group.answers.wait_for_effect);
             if !accepted {
+                self.pass_counts(&mut group);
                 // All of them, also those behind an answer that ends the connection.
                 group.each_refused(&mut refused);
             }
@@ -217,20 +240,35 @@ impl AnswerQueue {
     /// Forgets answers that nobody will get, as far as their appends are settled. `refused` is
     /// told the packet identifiers whose changes are not on record. Whether all are settled.
     pub fn abandon(&mut self, mut refused: impl FnMut(Unrecorded)) -> bool {
-        while let Some(group) = self.groups.front() {
+        while let Some(mut group) = self.groups.pop_front() {
             let outcome = match &group.condition {
                 Condition::Settled(batch) => batch.outcome(),
                 Condition::Durable(_) => Outcome::Durable,
                 Condition::Refused => Outcome::Refused,
             };
             match outcome {
-                Outcome::Pending => return false,
+                Outcome::Pending => {
+                    self.groups.push_front(group);
+                    return false;
+                }
                 Outcome::Durable => {}
-                Outcome::Refused | Outcome::Failed => group.each_refused(&mut refused),
+                Outcome::Refused | Outcome::Failed => {
+                    self.pass_counts(&mut group);
+                    group.each_refused(&mut refused);
+                }
             }
-            self.groups.pop_front();
         }
         true
+    }
+
+    /// Filters that a refused SUBSCRIBE counts count for a later one that names them, which may be in effect already.
+    fn pass_counts(&mut self, refused: &mut Group) {
+        for filter in refused.answers.filters().filter(|filter| filter.is_counted) {
+            let mut later = self.groups.iter_mut().flat_map(|group| group.answers.filters());
+            if let Some(later) = later.find(|later| later.text == filter.text) {
+                (later.is_counted, filter.is_counted) = (true, false);
+            }
+        }
     }
 }
 
@@ -244,7 +282,12 @@ impl Group {
             match answer {
                 Answer::Pubrec(packet_id) => refused(Unrecorded::Held(*packet_id, held_with)),
                 Answer::Pubrel(packet_id) => refused(Unrecorded::Receipt(*packet_id)),
-                Answer::Puback(_) | Answer::Denied(..) | Answer::Pubcomp(_) | Answer::Applied { .. } => {}
+                Answer::Applied { filters, .. } => {
+                    for filter in filters.iter().filter(|filter| filter.is_counted) {
+                        refused(Unrecorded::Subscription(filter.text.clone()));
+                    }
+                }
+                Answer::Puback(_) | Answer::Denied(..) | Answer::Pubcomp(_) => {}
             }
         }
     }
@@ -356,6 +399,29 @@ mod tests {
         queue.push(Condition::Refused, refused());
         let (out, settled, _) = settle(&mut queue, 0, ProtocolVersion::V311);
         assert_eq!((out, settled), (vec![], Err(Unanswered::Full)));
+    }
+
+    #[test]
+    fn a_subscription_that_is_refused_is_not_counted_unless_a_later_one_stands_for_it() {
+        let subscribe = |filters: &[(&str, bool)]| {
+            let filters =
+                filters.iter().map(|(text, is_counted)| Filter { text: (*text).into(), is_counted: *is_counted });
+            answers(vec![Answer::Applied { accepted: vec![1], refused: vec![2], filters: filters.collect() }])
+        };
+        let mut queue = AnswerQueue::default();
+        queue.push(Condition::Refused, subscribe(&[("a", true), ("b", true), ("known", false)]));
+        queue.push(Condition::Durable(Sequence(9)), subscribe(&[("a", false)]));
+        let gone = |text: &str| Unrecorded::Subscription(text.into());
+        let (out, _, refused) = settle(&mut queue, 8, ProtocolVersion::V311);
+        assert_eq!((out, refused), (vec![2], vec![gone("b")]));
+        queue.push(Condition::Refused, subscribe(&[("c", true)]));
+        let mut abandoned = Vec::new();
+        assert!(queue.abandon(|unrecorded| abandoned.push(unrecorded)));
+        assert_eq!(abandoned, [gone("c")]);
+
+        queue.push(Condition::Refused, subscribe(&[("a", true)]));
+        queue.push(Condition::Refused, subscribe(&[("a", false)]));
+        assert_eq!(settle(&mut queue, 9, ProtocolVersion::V5).2, [gone("a")], "the later one is refused as well");
     }
 
     #[test]

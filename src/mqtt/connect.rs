@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     Broker,
     acknowledge::JOURNAL_FULL,
+    announce::{Announced, Arrival, details},
     authenticate::{Authenticated, Identity, authenticate},
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection, Introduction},
@@ -28,7 +29,7 @@ use crate::{
     auth::{Admission, User, access::Who},
     journal::{AppendError, Batch, BatchBuilder, Outcome},
     limits,
-    types::{ClientId, Peer, Signal},
+    types::{ClientId, Signal},
 };
 
 /// Bytes read at a time before CONNECT is whole.
@@ -40,19 +41,21 @@ impl Broker {
     pub(super) async fn welcome_client<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
         mut io: S,
-        peer: Peer,
+        arrival: Arrival,
         profile: Arc<Profile>,
         handshake: Handshake,
         admission: Admission,
     ) -> Option<Box<Connection<S>>> {
         self.statistics.accepted.add(1);
-        match self.open(&mut io, peer, &profile, handshake, admission).await {
-            Ok(Opened { owned, introduction, agreement, will, identity, input, out }) => {
+        let peer = arrival.peer;
+        match self.open(&mut io, arrival, &profile, handshake, admission).await {
+            Ok(Opened { owned, introduction, announced, agreement, will, identity, input, out }) => {
                 return Some(Box::new(Connection::new(
                     self,
                     profile,
                     owned,
                     introduction,
+                    announced,
                     agreement,
                     will,
                     identity,
@@ -81,11 +84,12 @@ impl Broker {
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         io: &mut S,
-        peer: Peer,
+        arrival: Arrival,
         profile: &Profile,
         handshake: Handshake,
         admission: Admission,
     ) -> Result<Opened, End> {
+        let peer = arrival.peer;
         let deadline = Instant::now() + self.settings.handshake_timeout;
         let maximum = profile.maximum_packet_size.min(limits::MAXIMUM_CONNECT_BYTES);
         let reading = read_packet(io, Vec::new(), maximum);
@@ -122,13 +126,14 @@ impl Broker {
             }
         };
         drop(handshake);
-        match self.welcome(&connect, profile, &authenticated).await {
-            Ok((Begun { owned, introduction, resumed }, agreement, out)) => {
+        match self.welcome(&connect, profile, &authenticated, arrival).await {
+            Ok((Begun { owned, introduction, announced, resumed }, agreement, out)) => {
                 if resumed || authenticated.identity.is_some() {
                     self.known.note(peer);
                 }
                 let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-                Ok(Opened { owned, introduction, agreement, will, identity: authenticated.identity, input, out })
+                let identity = authenticated.identity;
+                Ok(Opened { owned, introduction, announced, agreement, will, identity, input, out })
             }
             Err((reason, why)) => {
                 refuse(io, connect.version, takes, reason, why).await;
@@ -162,6 +167,7 @@ impl Broker {
         connect: &Connect<'_>,
         profile: &Profile,
         authenticated: &Authenticated,
+        arrival: Arrival,
     ) -> Result<(Begun, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
         self.admit(connect, profile)?;
         let (client_id, assigned) = client_id(connect)?;
@@ -195,7 +201,15 @@ impl Broker {
                 "the session of this client identifier belongs to another account",
             ));
         };
-        let begun = self.begin_session(owned, user, connect, expiry, agreement.receive_maximum).await?;
+        let telling = |device: &str, resumed| {
+            let keep_alive = server_keep_alive(connect, profile).unwrap_or(connect.keep_alive);
+            let user = user.map(|user| &**user);
+            Announced::new(device, details(connect, keep_alive, expiry, resumed, user, arrival))
+        };
+        // A name that was made up for a client is no device's.
+        let device = self.settings.devices.device(client_id.as_str()).filter(|_| !assigned);
+        let announce = |resumed| device.map(|device| Box::new(telling(device, resumed)));
+        let begun = self.begin_session(owned, user, connect, expiry, agreement.receive_maximum, announce).await?;
         connack.session_present = begun.resumed;
         out.clear();
         connack.encode(connect.version, &mut out);
@@ -239,6 +253,7 @@ impl Broker {
         connect: &Connect<'_>,
         expiry: u32,
         receive_maximum: u16,
+        announce: impl FnOnce(bool) -> Option<Box<Announced>>,
     ) -> Result<Begun, (ReasonCode, &'static str)> {
         let client_id = found.session.client_id.clone();
         let resumed = !connect.clean_start && found.existed();
@@ -258,13 +273,23 @@ impl Broker {
             will,
         };
         change.record(owned.session.id, guaranteed, &mut batch);
+        let mut announced = announce(resumed);
+        if let Some(announced) = &announced {
+            announced.open(&client_id, &mut batch);
+        }
         let appended = self.journal.append(batch, Some(&owned.session.signal)).await;
+        if let (Ok(batch), Some(announced)) = (&appended, &mut announced) {
+            announced.opened_by(batch);
+        }
         let introduction = match (appended, guaranteed) {
             (Ok(batch), false) => Introduction::Appended(batch),
             // It is refused what it publishes and subscribes to, and told so.
             (Err(AppendError::Full), false) => Introduction::Refused,
             (Ok(batch), true) if outcome(&batch, &owned.session.signal).await == Outcome::Durable => {
                 owned.state.connected_at = batch.last();
+                if let Some(announced) = &mut announced {
+                    announced.forget_details();
+                }
                 Introduction::Recorded
             }
             (result, _) => {
@@ -279,13 +304,15 @@ impl Broker {
             }
         };
         if let Some(old) = old {
+            old.session.note_arrival();
             self.sessions.replace(old, &owned);
         }
+        owned.session.note_arrival();
         let state = &mut *owned.state;
         state.established = true;
         state.expiry = expiry;
         state.window.resume();
-        Ok(Begun { owned, resumed, introduction })
+        Ok(Begun { owned, resumed, introduction, announced })
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.
@@ -361,6 +388,7 @@ struct Begun {
     owned: OwnedSession,
     resumed: bool,
     introduction: Introduction,
+    announced: Option<Box<Announced>>,
 }
 
 /// What has become of an append.
@@ -381,6 +409,7 @@ async fn outcome(batch: &Batch, signal: &Signal) -> Outcome {
 struct Opened {
     owned: OwnedSession,
     introduction: Introduction,
+    announced: Option<Box<Announced>>,
     agreement: Agreement,
     will: Option<Box<Will>>,
     identity: Option<Box<Identity>>,

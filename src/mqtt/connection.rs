@@ -30,6 +30,7 @@ use super::{
     Broker,
     access::{Access, Client},
     acknowledge::{AnswerQueue, Answers, Unanswered},
+    announce::{Announced, Ending},
     authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
     end::End,
@@ -135,6 +136,8 @@ pub struct Connection<S> {
     pub(super) profile: Arc<Profile>,
     pub(super) owned: OwnedSession,
     pub(super) introduction: Introduction,
+    /// Where the client is a device.
+    pub(super) announced: Option<Box<Announced>>,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
     /// Who the client is, where it had to say so.
@@ -193,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         profile: Arc<Profile>,
         owned: OwnedSession,
         introduction: Introduction,
+        announced: Option<Box<Announced>>,
         agreement: Agreement,
         will: Option<Box<Will>>,
         identity: Option<Box<Identity>>,
@@ -212,6 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             profile,
             owned,
             introduction,
+            announced,
             agreement,
             will,
             identity,
@@ -271,11 +276,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.broker.statistics.may_not_have_will.add(1);
         }
         let lingers = self.agreement.version == ProtocolVersion::V5 && end.is_protocol_error() && !self.broken;
+        let ending = self.ending(&end);
         let Self { broker, owned, will, mut io, .. } = *self;
-        broker.part(owned, will.map(|will| *will)).await;
+        broker.part(owned, will.map(|will| *will), ending).await;
         if lingers {
             broker.background.run_until_cancelled(read_away(&mut io)).await;
         }
+    }
+
+    /// What is told of the end, where the beginning was told of.
+    fn ending(&mut self, end: &End) -> Option<Box<Ending>> {
+        self.introduction.settle();
+        let opening = match &self.introduction {
+            Introduction::Recorded => None,
+            Introduction::Appended(batch) => Some(Arc::clone(batch)),
+            Introduction::Refused => return None,
+        };
+        let announced = self.announced.take()?;
+        Some(Box::new(Ending::new(*announced, end, opening)))
     }
 
     fn enter(&mut self) {
@@ -323,8 +341,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// QoS 2 messages are stored and which are not.
     async fn abandon_answers(&mut self) {
         let signal = Arc::clone(&self.owned.session.signal);
-        let state = &mut *self.owned.state;
-        while !self.queue.abandon(|unrecorded| state.forget(unrecorded)) {
+        let owned = &mut self.owned;
+        while !self.queue.abandon(|unrecorded| owned.forget(unrecorded)) {
             signal.wait().await;
         }
     }
@@ -332,15 +350,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes the answers whose records have been settled.
     fn settle(&mut self) -> Result<(), End> {
         self.introduction.settle();
+        if let (Introduction::Recorded, Some(announced)) = (&self.introduction, &mut self.announced) {
+            announced.forget_details();
+        }
         if self.queue.is_empty() {
             return Ok(());
         }
         let durable = self.broker.journal.watermark(Watermark::Durable);
         let applied = self.broker.applied();
-        let state = &mut *self.owned.state;
+        let owned = &mut self.owned;
         let settled = self
             .queue
-            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| state.forget(unrecorded))
+            .settle(durable, applied, &self.agreement, &mut self.out, |unrecorded| owned.forget(unrecorded))
             .map_err(|unanswered| match unanswered {
                 Unanswered::Full => End::QuotaExceeded,
                 Unanswered::Failed => End::JournalFailed,

@@ -193,7 +193,7 @@ fn within(sessions: &[Arc<Session>], bytes: usize) -> usize {
     sessions.iter().take_while(fits).count()
 }
 
-const fn version_name(version: ProtocolVersion) -> &'static str {
+pub(super) const fn version_name(version: ProtocolVersion) -> &'static str {
     match version {
         ProtocolVersion::V311 => "3.1.1",
         ProtocolVersion::V5 => "5.0",

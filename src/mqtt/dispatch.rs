@@ -97,8 +97,10 @@ impl Dispatch {
             }
             (Record::Publication { publication, origin }, Pass::Durable) => self.publication(publication, *origin),
             (Record::State(change), Pass::Durable) => self.state(change),
+            (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence),
             // Rows of the pod's table have no topic that anyone could subscribe to.
-            (Record::Event(_), _) | (Record::State(_), Pass::BestEffort) | (Record::Mark { .. }, _) => {}
+            (Record::Event(_) | Record::Mark { .. }, _)
+            | (Record::State(_) | Record::Presence(_), Pass::BestEffort) => {}
         }
     }
 

@@ -6,7 +6,7 @@
 //! messages within a topic and a QoS only (MQTT 5.0 section 4.6).
 //!
 //! It also writes checkpoints, publishes wills that are due, ends sessions whose clients stay away,
-//! opens queues that have room again, publishes the `$SYS` topics, and answers what is asked about sessions.
+//! opens queues that have room again, closes connections that an earlier life has left open, publishes the `$SYS` topics, and answers what is asked about sessions.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -21,6 +21,7 @@ use super::{
     directory::Question,
     dispatch::{Dispatch, Pass},
     ledger::{change::Change, store::Changes},
+    orphans::Orphans,
     session::{OwnedSession, SessionId},
 };
 use crate::{
@@ -49,6 +50,7 @@ pub struct Dispatcher {
     /// Everything up to here has been put into mailboxes, and no mailbox needs it any more.
     needed: Cursor,
     questions: mpsc::Receiver<Question>,
+    orphans: Orphans,
     writing: Option<Writing>,
     /// Sessions whose will or end is on its way to the disk. Nobody else can own them meanwhile.
     coming_due: Vec<ComingDue>,
@@ -83,12 +85,14 @@ impl Dispatcher {
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
         let questions = broker.directory.open();
+        let orphans = Orphans::new(&dispatch.ledger.connections, broker.journal.latest());
         let mut dispatcher = Self {
             dispatch,
             store,
             checkpoint,
             needed,
             questions,
+            orphans,
             writing: None,
             coming_due: Vec::new(),
             closures: None,
@@ -96,6 +100,12 @@ impl Dispatcher {
         dispatcher.set_needed(replayed);
         dispatcher.dispatch.wake();
         Ok(dispatcher)
+    }
+
+    /// Puts on record that connections of an earlier life are over, as far as there is room; the rest follows. To be
+    /// called before clients come.
+    pub async fn close_orphans(&mut self) {
+        self.orphans.close_all(&self.dispatch.broker.journal).await;
     }
 
     /// Works until `stop` fires; then takes what is durable and writes a last checkpoint.
@@ -182,6 +192,7 @@ impl Dispatcher {
             self.come_due(id, now).await;
         }
         self.open_queues().await;
+        self.orphans.close_some(&self.dispatch.broker.journal, None).await;
         self.dispatch.publish_system();
     }
 

@@ -68,6 +68,25 @@ impl End {
         }
     }
 
+    /// What the event of a connection's end calls it (docs/mapping.md).
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnect",
+            Self::DisconnectedWithWill => "disconnect-with-will",
+            Self::Closed => "connection-closed",
+            Self::Io(_) => "connection-lost",
+            Self::Forbidden(ReasonCode::NotAuthorized, _) | Self::Unauthenticated(_) => "not-authorized",
+            Self::Malformed(_) | Self::Forbidden(..) => "protocol-error",
+            Self::KeepAlive => "keep-alive-timeout",
+            Self::TakenOver => "taken-over",
+            Self::PushedOut => "pushed-out",
+            Self::ShuttingDown => "shutting-down",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::JournalFailed => "journal-failed",
+        }
+    }
+
     /// Whether the client broke a rule, which an operator may want to know.
     #[must_use]
     pub const fn is_protocol_error(&self) -> bool {

@@ -6,7 +6,8 @@
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
 //! (packet identifiers out and in); `access` (what a client may do); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
-//! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger.
+//! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger;
+//! `announce` (devices that come and go, for events) and `orphans` (those of an earlier life).
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
@@ -14,6 +15,7 @@
 
 mod access;
 mod acknowledge;
+mod announce;
 mod authenticate;
 pub mod codec;
 mod connect;
@@ -30,6 +32,7 @@ mod known;
 mod ledger;
 mod listener;
 mod mailbox;
+mod orphans;
 mod part;
 mod presence;
 mod profile;
@@ -76,7 +79,7 @@ use crate::{
     auth::access::{AccessControl, Rules},
     journal::{Clock, Journal, SystemClock},
     limits,
-    types::{Micros, Sequence},
+    types::{DeviceClients, Micros, Sequence},
 };
 
 /// How the broker treats its clients.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Connections of one listener that are not let in yet.
     pub maximum_handshakes: usize,
+    /// Clients whose coming and going is told.
+    pub devices: DeviceClients,
 }
 
 impl Default for Settings {
@@ -114,6 +119,7 @@ impl Default for Settings {
             sys_interval: limits::SYS_INTERVAL,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
+            devices: DeviceClients::default(),
         }
     }
 }

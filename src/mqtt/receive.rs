@@ -369,8 +369,16 @@ impl<S> Connection<S> {
             will: None,
         }
         .record(self.owned.session.id, false, &mut batch);
+        if let Some(announced) = &self.announced {
+            announced.open(&self.owned.session.client_id, &mut batch);
+        }
         self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
-            Ok(batch) => Introduction::Appended(batch),
+            Ok(batch) => {
+                if let Some(announced) = &mut self.announced {
+                    announced.opened_by(&batch);
+                }
+                Introduction::Appended(batch)
+            }
             Err(AppendError::Full) => Introduction::Refused,
             Err(AppendError::Failed) => return Err(End::JournalFailed),
             Err(AppendError::Closed) => return Err(End::ShuttingDown),

@@ -47,6 +47,7 @@ impl Dispatch {
         let (mut dispatch, replayed) = Self::replay(broker, store)?;
         dispatch.end_connections(now);
         dispatch.end_expired(now);
+        dispatch.record_closed();
         dispatch.replay = None;
         dispatch.best_effort_to = replayed;
         dispatch.revive();
@@ -74,6 +75,7 @@ impl Dispatch {
         let sessions = &broker.sessions;
         let stored = store::load(store, |id, client_id| sessions.restore(id, client_id, SessionState::default()))?;
         self.retained.restore(stored.retained);
+        self.ledger.connections.restore(stored.connections);
         for (text, group, turn) in stored.groups {
             self.routing.restore_group(&text, group, turn);
         }
@@ -128,6 +130,15 @@ impl Dispatch {
         let is_over = |account: &Account| account.expires_at().is_some_and(|end| end <= now);
         let expired: Vec<_> = self.ledger.iter().filter(|(_, account)| is_over(account)).map(|(id, _)| *id).collect();
         expired.into_iter().for_each(|id| self.end(id));
+    }
+
+    /// Queues that the ledger has as closed, and no record yet, are to be on record as that: until they are, members of
+    /// their groups who have room do not get their messages.
+    fn record_closed(&mut self) {
+        let is_unrecorded = |account: &Account| account.closed && !account.full;
+        let closed = self.ledger.iter().filter(|(_, account)| is_unrecorded(account)).map(|(id, _)| *id);
+        // The store has them as closed, so no message of any record did fit.
+        self.closing = closed.map(|id| (id, Change::Close { at: 0, kept: 0 })).collect();
     }
 
     /// From here on the limits of this life hold, and are on record before anything that they decide. What is

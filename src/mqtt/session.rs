@@ -58,6 +58,8 @@ pub struct Session {
     in_flight: AtomicU64,
     /// Rises with every connection that wants the session.
     claims: AtomicU64,
+    /// Rises with every connection that has got it.
+    arrivals: AtomicU64,
     state: Arc<AsyncMutex<SessionState>>,
 }
 
@@ -105,17 +107,20 @@ impl OwnedSession {
     pub fn is_kept(&self) -> bool {
         self.state.expiry > 0
     }
-}
 
-impl SessionState {
     /// Takes back what could not be put on record.
     pub fn forget(&mut self, unrecorded: Unrecorded) {
         match unrecorded {
-            Unrecorded::Held(packet_id, held_with) => self.forget_held(packet_id, held_with),
-            Unrecorded::Receipt(packet_id) => self.window.forget_receipt(packet_id),
+            Unrecorded::Held(packet_id, held_with) => self.state.forget_held(packet_id, held_with),
+            Unrecorded::Receipt(packet_id) => self.state.window.forget_receipt(packet_id),
+            Unrecorded::Subscription(filter) => {
+                self.session.subscriptions.lock().remove(&filter);
+            }
         }
     }
+}
 
+impl SessionState {
     /// Lets go of a QoS 2 packet identifier if it is held with this sequence.
     pub fn forget_held(&mut self, packet_id: u16, held_with: Sequence) {
         if self.held.get(&packet_id) == Some(&held_with) {
@@ -140,6 +145,7 @@ impl Session {
             untracked: AtomicU64::new(0),
             in_flight: AtomicU64::new(u64::MAX),
             claims: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
             state: Arc::new(AsyncMutex::new(state)),
         }
     }
@@ -200,6 +206,17 @@ impl Session {
         if let Ok(mut known) = self.state.try_lock() {
             *known = state;
         }
+    }
+
+    /// A client has come, and not only wanted to.
+    pub fn note_arrival(&self) {
+        self.arrivals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many have come in this life: whether another one has since.
+    #[must_use]
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Acquire)
     }
 
     /// Owns the session if nobody does and nobody wants to.

@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{
     access::Client,
-    acknowledge::{Answer, JOURNAL_FULL},
+    acknowledge::{Answer, Filter, JOURNAL_FULL},
     codec::{
         PacketType, ProtocolVersion, ReasonCode, RetainHandling, Suback, Subscribe, Subscription, Unsubscribe,
         UserProperties,
@@ -26,6 +26,7 @@ use crate::{
 impl<S> Connection<S> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
         let mut granted: Vec<Subscription<'_>> = Vec::new();
+        let mut filters = Vec::new();
         let mut places: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         let mut asked = 0;
@@ -40,10 +41,11 @@ impl<S> Connection<S> {
                     continue;
                 }
             }
-            let checked = if is_known { Ok(()) } else { self.check_subscription(subscription) };
+            let checked = if is_known { Ok(None) } else { self.check_subscription(subscription).map(Some) };
             match checked {
                 Err(reason) => reasons.push(reason),
-                Ok(()) => {
+                Ok(checked) => {
+                    filters.extend(checked);
                     reasons.push(ReasonCode::granted(subscription.maximum_qos));
                     // The last one counts. One packet can name a filter hundreds of thousands of times,
                     // and each would cost everybody.
@@ -65,7 +67,7 @@ impl<S> Connection<S> {
         let identifier = subscribe.subscription_identifier.unwrap_or(0);
         let change = Change::Subscribe { identifier, subscriptions: granted };
         change.record(self.owned.session.id, true, &mut self.batch);
-        self.answers.push(Answer::Applied { accepted, refused });
+        self.answers.push(Answer::Applied { accepted, refused, filters });
         Ok(())
     }
 
@@ -98,7 +100,7 @@ impl<S> Connection<S> {
         }
         let refused = self.encode_answer(PacketType::Unsuback, unsubscribe.packet_id, refused)?;
         Change::Unsubscribe { filters: ended }.record(self.owned.session.id, true, &mut self.batch);
-        self.answers.push(Answer::Applied { accepted, refused });
+        self.answers.push(Answer::Applied { accepted, refused, filters: Vec::new() });
         Ok(())
     }
 
@@ -124,7 +126,7 @@ impl<S> Connection<S> {
 
     /// Whether a subscription can be made. Counts it, ahead of its being on record: the limit must hold
     /// for what is under way as well.
-    fn check_subscription(&mut self, subscription: &Subscription<'_>) -> Result<(), ReasonCode> {
+    fn check_subscription(&mut self, subscription: &Subscription<'_>) -> Result<Filter, ReasonCode> {
         if !is_valid(subscription.filter) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
@@ -137,13 +139,14 @@ impl<S> Connection<S> {
             });
         }
         let mut filters = self.owned.session.subscriptions.lock();
-        if !filters.contains(subscription.filter) {
+        let is_counted = !filters.contains(subscription.filter);
+        if is_counted {
             if filters.len() >= self.broker.settings.maximum_subscriptions {
                 return Err(ReasonCode::QuotaExceeded);
             }
             filters.insert(subscription.filter.into());
         }
-        Ok(())
+        Ok(Filter { text: subscription.filter.into(), is_counted })
     }
 
     /// The answer, with a word on what is refused.

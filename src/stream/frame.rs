@@ -100,7 +100,7 @@ mod tests {
             subject_id: Uuid::nil(),
             subject_type: "device",
             device: Some("d"),
-            topic: "t",
+            topic: Some("t"),
             data: Cow::Borrowed("{\r\n  \"a\\n\": [1,\n2]\n}"),
             metadata: Cow::Borrowed("{}"),
             user_id: "owner",

@@ -1,17 +1,18 @@
-//! What streams and histories show of the journal: publications as the mapper makes events of
+//! What streams and histories show of the journal: publications and presence as the mapper makes events of
 //! them, and events of other writers as they are.
 
 use uuid::Uuid;
 
 use crate::{
     journal::Record,
-    types::{EventMapper, Micros, PodEvent, Publication, Sequence, SynapEvent},
+    types::{EventMapper, Micros, PodEvent, Presence, Publication, Sequence, SynapEvent},
 };
 
 /// A record that is an event, before anything costly is done with it.
 #[derive(Clone, Copy, Debug)]
 pub enum Candidate<'a> {
     Publication(Publication<'a>),
+    Presence(Presence<'a>),
     Pod(PodEvent<'a>),
 }
 
@@ -43,6 +44,7 @@ impl<'a> Candidate<'a> {
     pub const fn of(record: &Record<'a>) -> Option<Self> {
         match record {
             Record::Publication { publication, .. } => Some(Self::Publication(*publication)),
+            Record::Presence(presence) => Some(Self::Presence(*presence)),
             Record::Event(event) => Some(Self::Pod(*event)),
             Record::State(_) | Record::Mark { .. } => None,
         }
@@ -51,6 +53,7 @@ impl<'a> Candidate<'a> {
     pub const fn sequence(&self) -> Sequence {
         match self {
             Self::Publication(publication) => publication.sequence,
+            Self::Presence(presence) => presence.sequence,
             Self::Pod(event) => event.sequence,
         }
     }
@@ -58,6 +61,7 @@ impl<'a> Candidate<'a> {
     pub const fn received(&self) -> Micros {
         match self {
             Self::Publication(publication) => publication.received,
+            Self::Presence(presence) => presence.received,
             Self::Pod(event) => event.received,
         }
     }
@@ -65,13 +69,14 @@ impl<'a> Candidate<'a> {
     pub const fn topic(&self) -> Option<&'a str> {
         match self {
             Self::Publication(publication) => Some(publication.topic),
+            Self::Presence(_) => None,
             Self::Pod(event) => event.topic,
         }
     }
 
     pub const fn correlation(&self) -> Option<Uuid> {
         match self {
-            Self::Publication(_) => None,
+            Self::Publication(_) | Self::Presence(_) => None,
             Self::Pod(event) => event.correlation_id,
         }
     }
@@ -80,6 +85,7 @@ impl<'a> Candidate<'a> {
     pub fn event(self, mapper: &'a dyn EventMapper) -> Shown<'a> {
         match self {
             Self::Publication(publication) => Shown::Mapped(mapper.map(&publication)),
+            Self::Presence(presence) => Shown::Mapped(mapper.announce(&presence)),
             Self::Pod(event) => Shown::Pod(event),
         }
     }
@@ -102,7 +108,7 @@ impl Shown<'_> {
 
     pub const fn topic(&self) -> Option<&str> {
         match self {
-            Self::Mapped(event) => Some(event.topic),
+            Self::Mapped(event) => event.topic,
             Self::Pod(event) => event.topic,
         }
     }

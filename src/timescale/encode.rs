@@ -1,11 +1,11 @@
-//! Publications become rows: which tables have something of them.
+//! Publications and presence become rows: which tables have something of them.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::rows::RowBatch;
-use crate::types::{EventMapper, Kept, Measurements, Publication};
+use crate::types::{EventMapper, Kept, Measurements, Presence, Publication};
 
 /// Encodes the publications of one journal.
 pub struct Encoder {
@@ -27,7 +27,7 @@ impl Encoder {
         let event = self.mapper.map(publication);
         batch.next(&event);
         if let Some(reason) = &event.rejected {
-            tracing::debug!(sequence = %event.sequence, topic = event.topic, %reason, "an event is rejected");
+            tracing::debug!(sequence = %event.sequence, topic = publication.topic, %reason, "an event is rejected");
             batch.push_dead_letter(self.journal, publication, reason, &event);
             return event.rejected;
         }
@@ -41,5 +41,12 @@ impl Encoder {
         }
         batch.push(&event);
         None
+    }
+
+    /// Adds the row of a device that has come or gone.
+    pub fn push_presence(&self, batch: &mut RowBatch, presence: &Presence<'_>) {
+        let event = self.mapper.announce(presence);
+        batch.next(&event);
+        batch.push(&event);
     }
 }

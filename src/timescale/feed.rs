@@ -123,8 +123,12 @@ impl Feed {
 
     fn push(&mut self, batch: &mut RowBatch, slice: &Slice) {
         for record in slice.records() {
-            if let Record::Publication { publication, .. } = record {
-                self.encoder.push(batch, &publication);
+            match record {
+                Record::Publication { publication, .. } => {
+                    self.encoder.push(batch, &publication);
+                }
+                Record::Presence(presence) => self.encoder.push_presence(batch, &presence),
+                Record::State(_) | Record::Event(_) | Record::Mark { .. } => {}
             }
         }
         batch.reach(slice.last());

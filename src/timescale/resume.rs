@@ -141,10 +141,13 @@ fn last_event(journal: &Journal, mapper: &dyn EventMapper, at: Sequence) -> std:
     while let Some(batches) = journal.read_before(before)? {
         for batch in batches.iter().rev() {
             for record in (0..batch.len()).rev().filter_map(|index| batch.get(index)) {
-                if let Record::Publication { publication, .. } = record
-                    && publication.sequence <= at
-                {
-                    return Ok(Some(mapper.map(&publication).id));
+                if record.sequence().is_none_or(|sequence| sequence > at) {
+                    continue;
+                }
+                match record {
+                    Record::Publication { publication, .. } => return Ok(Some(mapper.map(&publication).id)),
+                    Record::Presence(presence) => return Ok(Some(mapper.announce(&presence).id)),
+                    Record::State(_) | Record::Event(_) | Record::Mark { .. } => {}
                 }
             }
         }

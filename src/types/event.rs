@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Measurements, Micros, Publication, Sequence, event_text::EventText};
+use super::{Measurements, Micros, Presence, Publication, Sequence, event_text::EventText};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -67,8 +67,8 @@ pub struct SynapEvent<'a> {
     pub subject_type: &'a str,
     /// The device's name where the route names one; also part of `metadata`.
     pub device: Option<&'a str>,
-    /// The topic it was published to; also part of `metadata`.
-    pub topic: &'a str,
+    /// The topic it was published to, where it was published; also part of `metadata`.
+    pub topic: Option<&'a str>,
     /// A JSON object.
     pub data: Cow<'a, str>,
     /// A JSON object.
@@ -114,11 +114,14 @@ pub enum Kept {
     Both,
 }
 
-/// Turns publications into events. Total: every publication maps to exactly one event, the
-/// same on each call.
+/// Turns publications into events, and presence. Total: each maps to exactly one event, the same on
+/// each call.
 pub trait EventMapper: Send + Sync {
     /// The event of a publication.
     fn map<'a>(&'a self, publication: &Publication<'a>) -> SynapEvent<'a>;
+
+    /// The event of a device that has come or gone.
+    fn announce<'a>(&'a self, presence: &Presence<'a>) -> SynapEvent<'a>;
 
     /// Puts the numbers of an event into `out`, in place of what is there. `event` is the one that
     /// [`EventMapper::map`] gave for the publication.
@@ -130,6 +133,20 @@ pub trait EventMapper: Send + Sync {
 
     /// Whether events of `topic` have a device: what can be told before a record is mapped.
     fn names_device(&self, topic: &str) -> bool;
+
+    /// Learns what a publication says of those behind it, where it does: a Sparkplug birth certificate. Mapping it does
+    /// so too; this is for those who do not need its event.
+    fn learn(&self, _publication: &Publication<'_>) {}
+
+    /// What was learned since the last call, as rows to be stored: keys with their values, or without where they are gone.
+    fn take_learned(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        Vec::new()
+    }
+
+    /// Takes back a row that was stored; false where it is none.
+    fn remember(&self, _key: &[u8], _value: &[u8]) -> bool {
+        false
+    }
 
     /// Where the event of this id would be, if it is one of this mapper's: its record is to be
     /// mapped and the ids compared.
@@ -186,7 +203,7 @@ mod tests {
             subject_id: Uuid::from_u128(2),
             subject_type: "device",
             device: Some("pump-7"),
-            topic: "devices/pump-7/telemetry",
+            topic: Some("devices/pump-7/telemetry"),
             data: "{\"n\": 1}".into(),
             metadata: "{}".into(),
             user_id: "o\"wner",

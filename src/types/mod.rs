@@ -4,6 +4,7 @@
 //! valid by construction: its checks live in `FromStr`, `TryFrom` or a named constructor.
 
 mod client_id;
+mod client_pattern;
 mod consumers;
 mod dead_letter;
 mod descriptors;
@@ -19,6 +20,7 @@ mod measurement;
 mod origin;
 mod peer;
 mod pod_event;
+mod presence;
 mod properties;
 mod publication;
 mod qos;
@@ -33,10 +35,11 @@ mod topic;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
+pub use client_pattern::{ClientPattern, ClientPatternError, DeviceClients};
 pub use consumers::{ConsumerInfo, ConsumersInfo, DatabaseInfo, ImportInfo, JournalInfo};
 pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;
-pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastValue};
+pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastClosed, LastValue, OpenConnection};
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
@@ -47,6 +50,7 @@ pub use measurement::{Measurement, Measurements};
 pub use origin::{Origin, OriginError, is_loopback};
 pub use peer::Peer;
 pub use pod_event::PodEvent;
+pub use presence::{Presence, PresenceChange};
 pub use properties::{PropertyError, PublishProperties, PublishProperty};
 pub use publication::Publication;
 pub use qos::{Qos, QosError};

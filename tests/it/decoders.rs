@@ -2,7 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{bridge::Setup, clients::node, process::Process, sse::Sse};
+use crate::support::{
+    bridge::{Bridge, Cut, Setup},
+    clients::node,
+    database::Database,
+    process::Process,
+    raw_mqtt::Version,
+    sse::Sse,
+};
 
 /// The metric of this name in an event.
 fn metric<'a>(event: &'a Value, name: &str) -> &'a Value {
@@ -63,5 +70,38 @@ async fn a_sparkplug_node_is_understood_by_the_names_of_its_birth() {
     assert_eq!(data["timestamp"], "2026-01-31T12:00:01.000000Z");
     assert_eq!(device_death["data"], json!({ "timestamp": 1_769_860_802_000_u64, "seq": 3, "metrics": [] }));
     assert_eq!(node_death["data"]["metrics"][0]["value"], 0);
+    bridge.finish(&[]).await;
+}
+
+/// Publishes a message of a node that names its one metric by alias 7.
+async fn publish_data(bridge: &Bridge, value: u8) {
+    let mut node = bridge.client(Version::V5, "node").await;
+    node.publish("spBv1.0/plant/NDATA/n1", [0x12, 4, 0x10, 7, 0x50, value], 1).await;
+}
+
+fn levels(data: &Value) -> (Option<&str>, Option<u64>) {
+    let metric = &data["metrics"][0];
+    (metric["name"].as_str(), metric["value"].as_u64())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_names_of_a_birth_are_known_after_each_end_of_the_bridge_in_stream_and_table() {
+    let database = Database::create().await;
+    let mut bridge = Setup::default().timescale(&database.url()).start().await;
+    // Name "level", alias 7, type Int8, value 1.
+    let birth = [&[0x12, 13, 0x0A, 5][..], b"level", &[0x10, 7, 0x20, 1, 0x50, 1]].concat();
+    bridge.client(Version::V5, "node").await.publish("spBv1.0/plant/NBIRTH/n1", birth, 1).await;
+    let mut count = 1;
+    for cut in [Cut::Kill, Cut::Terminate, Cut::Kill] {
+        database.rows(count).await;
+        bridge.cut(cut).await;
+        let mut stream = Sse::open(&bridge.url("/api/events/stream"), None).await;
+        publish_data(&bridge, u8::try_from(count).unwrap()).await;
+        let (_, event) = stream.event().await;
+        assert_eq!(levels(&event["data"]), (Some("level"), Some(count as u64)), "{cut:?}");
+        count += 1;
+    }
+    let rows = database.rows(count).await;
+    assert!(rows.iter().all(|row| levels(&row.data).0 == Some("level")), "{rows:?}");
     bridge.finish(&[]).await;
 }

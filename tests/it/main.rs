@@ -25,6 +25,7 @@ mod other_writers;
 mod page;
 mod payload_format;
 mod pooled;
+mod presence;
 mod proxy_protocol;
 mod qos;
 mod reload;

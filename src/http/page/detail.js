@@ -61,7 +61,7 @@ export class Detail {
     const device = this.#device;
     if (!device) return;
     const count = `${format.value(device.count)} ${device.count === 1 ? "event" : "events"}`;
-    setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].join(" · "));
+    setText(byId("detail-about"), [device.topic ?? device.type, count, `seen ${age(device, now)}`, ...presence(device)].filter(Boolean).join(" · "));
     const range = this.#period.range(now);
     const describe = now - this.#described > DESCRIBE_EVERY;
     if (describe) this.#described = now;

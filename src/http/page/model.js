@@ -7,6 +7,12 @@ const DEPTH = 6;
 const POINTS = 1000;
 const TEXT = 200;
 
+// Events that say whether a device is connected; they hold no values of it.
+const PRESENCE = new Map([
+  ["devices.connection.opened", true],
+  ["devices.connection.closed", false],
+]);
+
 export class Series {
   times = [];
   values = [];
@@ -54,6 +60,10 @@ export class Devices {
 
     const time = Date.parse(event.timestamp);
     const seen = Date.parse(event.metadata?.receivedAt) || time;
+    const online = PRESENCE.get(event.type);
+    if (online !== undefined) {
+      return Object.assign(device, { known: true, online, seen: online ? seen : (device.seen ?? seen), type: device.type ?? event.type });
+    }
     // The bridge has counted those up to the last that it has told of.
     const count = seen <= device.counted ? device.count : device.count + 1;
     Object.assign(device, { count, seen, type: event.type, topic: event.metadata?.topic });
@@ -66,7 +76,7 @@ export class Devices {
     let device = this.all.get(name);
     if (!device) {
       if (this.all.size >= DEVICES) return;
-      device = { name, count: 0, fields: new Map(), seen: Date.parse(lastSeen), type: lastType, topic: lastTopic };
+      device = { name, count: 0, fields: new Map(), seen: Date.parse(lastSeen), type: lastType || undefined, topic: lastTopic || undefined };
       this.all.set(name, device);
       for (const [path, { value, timestamp }] of Object.entries(metrics)) put(device, path, value, Date.parse(timestamp));
     }

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{DecodeError, protobuf::Fields, sparkplug::Heading};
+use super::{
+    DecodeError,
+    protobuf::{Fields, write_bytes, write_varint},
+    sparkplug::Heading,
+};
 
 /// Names and types of one node's, or one device's, metrics.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,21 @@ impl Birth {
         Ok(birth)
     }
 
+    /// A payload that says the same and nothing else.
+    pub fn to_payload(&self) -> Vec<u8> {
+        let aliased = self.by_alias.iter().map(|(alias, (name, datatype))| (name, Some(*alias), *datatype));
+        let others = self.types.iter().map(|(name, datatype)| (name, None, Some(*datatype)));
+        let mut out = Vec::new();
+        for (name, alias, datatype) in aliased.chain(others) {
+            let mut metric = Vec::new();
+            write_bytes(&mut metric, 1, name.as_bytes());
+            alias.into_iter().for_each(|alias| write_varint(&mut metric, 2, alias));
+            datatype.into_iter().for_each(|datatype| write_varint(&mut metric, 4, datatype));
+            write_bytes(&mut out, 2, &metric);
+        }
+        out
+    }
+
     /// How many metrics it names.
     pub fn len(&self) -> usize {
         self.by_alias.len() + self.types.len()
@@ -41,5 +60,20 @@ impl Birth {
         let known = || self.types.get(heading.name?).copied();
         heading.datatype = heading.datatype.or_else(known);
         heading
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_comes_back_from_its_payload() {
+        let birth = Birth {
+            by_alias: HashMap::from([(u64::MAX, ("level".into(), Some(1))), (0, ("x".repeat(300).into(), None))]),
+            types: HashMap::from([("flow".into(), 3)]),
+        };
+        assert_eq!(Birth::read(&birth.to_payload()), Ok(birth));
+        assert!(Birth::default().to_payload().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The wire format of Protocol Buffers, read field by field where it lies.
+//! The wire format of Protocol Buffers, read field by field where it lies, and written likewise.
 //!
 //! A schema compiler would give a tree of values, whose size a stranger chooses: two bytes of
 //! an empty metric would be hundreds in memory. Groups, which no schema here has, are refused.
@@ -99,6 +99,27 @@ impl<'a> Value<'a> {
     pub fn text(self) -> Result<&'a str, DecodeError> {
         str::from_utf8(self.bytes()?).map_err(|_| DecodeError::Utf8)
     }
+}
+
+/// Appends a field that is an integer.
+pub fn write_varint(out: &mut Vec<u8>, field: u8, value: u64) {
+    out.push(field << 3);
+    varint(out, value);
+}
+
+/// Appends a field that is bytes, text or a message.
+pub fn write_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    out.push(field << 3 | 2);
+    varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Integers that lie one behind the other.

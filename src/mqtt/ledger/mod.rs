@@ -6,6 +6,7 @@
 //! every few seconds, complete up to one sequence; records behind that are applied again at a start.
 
 pub mod change;
+pub mod connections;
 mod queue;
 pub mod store;
 
@@ -17,6 +18,7 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 
+use connections::OpenConnections;
 pub use queue::{Queue, Standing};
 use store::Changes;
 
@@ -26,7 +28,7 @@ use super::{
     session::{Session, SessionId},
     will::Will,
 };
-use crate::types::{ClientId, Micros, Sequence};
+use crate::types::{ClientId, Micros, Presence, Sequence};
 
 type Random = foldhash::fast::RandomState;
 
@@ -155,6 +157,8 @@ pub struct Ledger {
     closed: HashSet<SessionId, Random>,
     /// Accounts that the store does not have as they are.
     dirty: HashSet<SessionId, Random>,
+    /// Connections that are open on record.
+    pub connections: OpenConnections,
     /// What else is to be written.
     pub changes: Changes,
 }
@@ -298,6 +302,12 @@ impl Ledger {
     #[must_use]
     pub fn due(&self, now: Micros) -> Vec<SessionId> {
         self.deadlines.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// A device has come or gone.
+    pub fn note_presence(&mut self, presence: &Presence<'_>) {
+        let (opened, row) = self.connections.note(presence);
+        self.changes.set_connection(opened, row);
     }
 
     /// Everything the store does not have, in its form.

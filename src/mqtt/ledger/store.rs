@@ -7,6 +7,7 @@
 //! | `queue` | number, first message's number | a chunk of the queue |
 //! | `group` | filter with `$share/…` | group's number, its turn |
 //! | `retained` | topic | the record |
+//! | `connection` | record of its opening | when, client id, device |
 //! | `limit` | `retained` | messages and bytes that were retained at most when the journal's last records were made |
 //!
 //! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
@@ -30,6 +31,7 @@ use super::{
         window::Acknowledged,
     },
     Account, Queue,
+    connections::OpenConnection,
 };
 use crate::{
     auth::User,
@@ -43,6 +45,7 @@ const QUEUES: &str = "queue";
 const GROUPS: &str = "group";
 const RETAINED: &str = "retained";
 const LIMITS: &str = "limit";
+const CONNECTIONS: &str = "connection";
 
 const CONNECTED: u8 = 1;
 const WILL_PENDING: u8 = 1 << 1;
@@ -103,6 +106,11 @@ impl Changes {
         self.rows.insert((LIMITS, RETAINED.as_bytes().to_vec()), Some(value));
     }
 
+    /// A connection that is open, or that it is not any more.
+    pub(super) fn set_connection(&mut self, opened: Sequence, row: Option<Vec<u8>>) {
+        self.rows.insert((CONNECTIONS, opened.0.to_be_bytes().to_vec()), row);
+    }
+
     pub(super) fn set_session(&mut self, id: SessionId, account: &mut Account) {
         account.stored = true;
         self.rows.insert((SESSIONS, key(id, &[])), Some(encode_account(account)));
@@ -151,6 +159,8 @@ pub struct Stored {
     pub groups: Vec<(Box<str>, GroupId, u64)>,
     /// Sessions.
     pub sessions: BTreeMap<SessionId, StoredSession>,
+    /// Connections that are open on record.
+    pub connections: Vec<(Sequence, OpenConnection)>,
 }
 
 /// A session in the store.
@@ -171,8 +181,9 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         let retained = scope.spawn(|| load_retained(store));
         let sessions = load_sessions(store, revive)?;
         let groups = load_groups(store)?;
+        let connections = load_connections(store)?;
         let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Stored { retained, groups, sessions })
+        Ok(Stored { retained, groups, sessions, connections })
     })
 }
 
@@ -234,6 +245,15 @@ fn load_groups(store: &StateStore) -> Result<Vec<(Box<str>, GroupId, u64)>, Stat
         Some(())
     })?;
     Ok(groups)
+}
+
+fn load_connections(store: &StateStore) -> Result<Vec<(Sequence, OpenConnection)>, StateError> {
+    let mut connections = Vec::new();
+    load_space(store, CONNECTIONS, |key, value| {
+        connections.push((Sequence(u64::from_be_bytes(key.try_into().ok()?)), OpenConnection::decode(value)?));
+        Some(())
+    })?;
+    Ok(connections)
 }
 
 fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {

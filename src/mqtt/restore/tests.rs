@@ -15,12 +15,14 @@ use crate::{
     journal::{BatchBuilder, Journal, JournalOptions, Origin, Reader, Step},
     mqtt::{
         MailboxLimits, Profile, RetainedLimits, Settings,
+        announce::record,
         codec::RetainHandling,
+        orphans::Orphans,
         session::{OwnedSession, SessionId},
         will::Will,
         window::{Receipt, Resend},
     },
-    types::{Publication, PublishProperties, Qos},
+    types::{PresenceChange, Publication, PublishProperties, Qos},
 };
 
 const TOPICS: [&str; 4] = ["a", "a/b", "c", "c/d"];
@@ -54,6 +56,8 @@ struct Client {
     name: String,
     owned: Option<OwnedSession>,
     receive_maximum: u16,
+    /// The record of its coming, while it is there.
+    opened: Option<(Sequence, Micros)>,
     /// Messages it has got and not acknowledged, by packet identifier.
     open: BTreeMap<u16, (Sequence, Qos)>,
     /// QoS 2 packet identifiers it has received and not released.
@@ -98,6 +102,7 @@ impl World {
             name: format!("client-{n}"),
             owned: None,
             receive_maximum: 1,
+            opened: None,
             open: BTreeMap::new(),
             received: Vec::new(),
             session: None,
@@ -127,8 +132,23 @@ impl World {
         at
     }
 
-    /// The dispatcher takes everything there is.
+    /// Puts on record that a client has come or gone, where it is a device.
+    async fn announce(&mut self, at: usize, change: PresenceChange<'_>) -> (Sequence, Micros) {
+        let mut batch = BatchBuilder::default();
+        record(&self.clients[at].name, "device", change, "", &mut batch);
+        let batch = self.journal.append(batch, None).await.unwrap();
+        (batch.last(), batch.received())
+    }
+
+    /// The dispatcher takes everything there is, and puts on record which queues are closed.
     async fn settle(&mut self) {
+        self.take_all().await;
+        for (id, change) in std::mem::take(&mut self.dispatch.closing) {
+            self.change(id, change).await;
+        }
+    }
+
+    async fn take_all(&mut self) {
         loop {
             let appended = self.journal.watermark(Watermark::Appended);
             while self.journal.watermark(Watermark::Durable) < appended {
@@ -147,9 +167,6 @@ impl World {
             }
             self.applied = slice.last();
             self.dispatch.wake();
-        }
-        for (id, change) in std::mem::take(&mut self.dispatch.closing) {
-            self.change(id, change).await;
         }
     }
 
@@ -197,7 +214,9 @@ impl World {
         owned.state.expiry = expiry;
         owned.state.window.resume();
         owned.session.mailbox.lock().set_online(true);
+        let opened = if self.random.one_in(3) { None } else { Some(self.announce(at, PresenceChange::Opened).await) };
         let client = &mut self.clients[at];
+        client.opened = opened;
         if !resumed {
             client.open.clear();
             client.received.clear();
@@ -215,6 +234,9 @@ impl World {
         let will_pending = expiry > 0 && self.random.one_in(2);
         let sent = owned.session.on_record(owned.state.window.next_number());
         self.change(id, Change::Disconnect { expiry, will_pending, sent }).await;
+        if let Some((opened, since)) = self.clients[at].opened.take() {
+            self.announce(at, PresenceChange::Closed { opened, since, reason: "gone" }).await;
+        }
         if expiry == 0 {
             self.dispatch.broker.sessions.end(&mut owned);
         }
@@ -405,6 +427,12 @@ impl World {
         let (dispatch, last) = Dispatch::restore(broker(&self.journal), &self.store, now).unwrap();
         assert_eq!(last, self.applied);
         self.dispatch = dispatch;
+        let connections = &self.dispatch.ledger.connections;
+        let open: Vec<_> = connections.iter().map(|(opened, open)| (opened, open.since)).collect();
+        let mut expected: Vec<_> = self.clients.iter_mut().filter_map(|client| client.opened.take()).collect();
+        expected.sort();
+        assert_eq!(open, expected, "{}", self.log.join("\n"));
+        Orphans::new(connections, Micros::MIN).close_all(&self.journal).await;
         self.log.push("kill".into());
         for client in &mut self.clients {
             let session = self.dispatch.ledger.session_of(&client.name);
@@ -466,6 +494,9 @@ fn describe(dispatch: &mut Dispatch) -> String {
             }
         }
     }
+    for (opened, open) in dispatch.ledger.connections.iter() {
+        writeln!(out, "open {opened} {open:?}").unwrap();
+    }
     for topic in TOPICS {
         let targets = dispatch.routing.targets(topic);
         let mut sessions: Vec<_> = targets
@@ -514,6 +545,31 @@ async fn a_start_from_any_checkpoint_comes_to_what_there_was() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_queue_that_was_closed_while_there_was_no_room_to_record_it_is_recorded_by_the_next_start() {
+    let mut world = World::new(1);
+    while world.clients[0].owned.as_ref().is_none_or(|owned| !owned.is_kept()) {
+        world.connect(0).await;
+    }
+    let id = world.clients[0].session.unwrap();
+    let subscriptions = vec![Subscription::new("#", Qos::AtLeastOnce)];
+    world.change(id, Change::Subscribe { identifier: 0, subscriptions }).await;
+    while world.dispatch.closing.is_empty() {
+        world.publish().await;
+        world.take_all().await;
+    }
+    let changes = world.dispatch.ledger.take_changes();
+    world.store.commit(Consumer::Dispatcher, changes.checkpoint(), world.applied).unwrap();
+    world.clients.iter_mut().for_each(|client| client.owned = None);
+    let now = Micros::saturating(0);
+    let (dispatch, _) = Dispatch::restore(broker(&world.journal), &world.store, now).unwrap();
+    assert!(matches!(dispatch.closing.as_slice(), [(closed, Change::Close { .. })] if *closed == id));
+    world.dispatch = dispatch;
+    world.settle().await;
+    world.settle().await;
+    assert!(world.dispatch.ledger.get(id).unwrap().full);
 }
 
 fn fresh_seed() -> u64 {

@@ -102,8 +102,11 @@ impl History {
         let find = move || {
             let batches = journal.read_before(sequence.next())?.unwrap_or_default();
             let record = batches.iter().rev().find_map(|batch| batch.find(sequence));
-            let Some(Record::Publication { publication, .. }) = record else { return Ok(None) };
-            let event = mapper.map(&publication);
+            let event = match record {
+                Some(Record::Publication { publication, .. }) => mapper.map(&publication),
+                Some(Record::Presence(presence)) => mapper.announce(&presence),
+                _ => return Ok(None),
+            };
             Ok((event.id == id).then(|| page::json(&Shown::Mapped(event))))
         };
         tokio::task::spawn_blocking(find).await.map_err(|_| HistoryError::Cancelled)?.map_err(HistoryError::Io)

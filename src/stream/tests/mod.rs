@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     journal::{Batch, BatchBuilder, JournalOptions, LogOptions, Origin, Outcome, Record, Watermark},
     types::{
-        Epoch, EventQuery, Kept, Measurements, Micros, Publication, PublishProperties, Qos, Reliability, Signal,
-        Source, SynapEvent,
+        Epoch, EventQuery, Kept, Measurements, Micros, Presence, Publication, PublishProperties, Qos, Reliability,
+        Signal, Source, SynapEvent,
     },
 };
 
@@ -32,7 +32,7 @@ impl EventMapper for TestMapper {
             subject_id: Uuid::nil(),
             subject_type: "device",
             device,
-            topic: publication.topic,
+            topic: Some(publication.topic),
             data: String::from_utf8_lossy(publication.payload),
             metadata: Cow::Owned(format!("{{\"topic\":\"{}\"}}", publication.topic)),
             user_id: "owner",
@@ -40,6 +40,28 @@ impl EventMapper for TestMapper {
             timestamp: publication.received,
             reliability: Reliability::Guaranteed,
             streamed: domain != "hidden",
+            kept: Kept::Event,
+            rejected: None,
+            message_key: None,
+        }
+    }
+
+    fn announce<'a>(&'a self, presence: &Presence<'a>) -> SynapEvent<'a> {
+        SynapEvent {
+            sequence: presence.sequence,
+            id: Uuid::from_u128(presence.sequence.0.into()),
+            event_type: "devices.connection.opened".into(),
+            subject_id: Uuid::nil(),
+            subject_type: "device",
+            device: Some(presence.device),
+            topic: None,
+            data: "{}".into(),
+            metadata: "{}".into(),
+            user_id: "owner",
+            source: Source::System,
+            timestamp: presence.received,
+            reliability: Reliability::Guaranteed,
+            streamed: true,
             kept: Kept::Event,
             rejected: None,
             message_key: None,

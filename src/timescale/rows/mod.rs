@@ -26,7 +26,7 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Encoded rows of consecutive journal records. Reused: keeps its memory when cleared.
 ///
-/// Invariant: holds every publication after `after` and up to `through`, each once.
+/// Invariant: holds every publication, and whatever else becomes an event, after `after` and up to `through`, each once.
 #[derive(Debug, Default)]
 pub struct RowBatch {
     layout: Layout,
@@ -242,7 +242,7 @@ mod tests {
                 subject_id: Uuid::nil(),
                 subject_type: "device",
                 device: None,
-                topic: "t",
+                topic: Some("t"),
                 data: Cow::Borrowed("{}"),
                 metadata: Cow::Borrowed("{}"),
                 user_id: "owner",

@@ -147,6 +147,12 @@ async fn set_aside(
         }
     };
     let record = slice.as_ref().and_then(|slice| slice.batch().find(sequence));
+    if let Some(Record::Presence(presence)) = record {
+        // A dead letter is a message that can be mapped anew.
+        let device = presence.device;
+        tracing::error!(%sequence, device, %reason, "the table refused an event of a device's connection, and does not have it");
+        return Ok(());
+    }
     let Some(Record::Publication { publication, .. }) = record else {
         tracing::error!(%sequence, %reason, "the table refused an event, and the journal does not have it any more");
         return Ok(());

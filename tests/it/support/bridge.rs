@@ -24,6 +24,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_synap-mqtt");
 #[derive(Default)]
 pub struct Setup {
     config: String,
+    presence: Option<String>,
     prefix: Vec<String>,
     data_dir: Option<PathBuf>,
 }
@@ -33,6 +34,13 @@ impl Setup {
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
+        self
+    }
+
+    /// Tells of devices that come and go, as the product does by itself: other tests are spared these events. Adds
+    /// keys to `[presence]`.
+    pub fn presence(mut self, toml: &str) -> Self {
+        self.presence = Some(toml.to_owned());
         self
     }
 
@@ -58,12 +66,13 @@ impl Setup {
         let home = Arc::new(scratch());
         let data_dir = self.data_dir.unwrap_or_else(|| home.path().join("data"));
         let file = home.path().join("synap-mqtt.toml");
+        let presence = self.presence.as_deref().unwrap_or("events = false");
         let config = format!(
             "data_dir = {data_dir:?}\n\
              [http]\nbind = \"127.0.0.1:0\"\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\ntls = true\n\
-             [log]\nformat = \"json\"\n{}",
+             [log]\nformat = \"json\"\n[presence]\n{presence}\n{}",
             self.config
         );
         std::fs::write(&file, config).unwrap();
@@ -256,10 +265,15 @@ impl Bridge {
         (self.process, self.addresses) = self.launch.start().await;
     }
 
-    /// Changes its configuration file and tells it with SIGHUP.
-    pub fn reconfigure(&self, change: impl Fn(&str) -> String) {
+    /// Changes its configuration file, for the next start.
+    pub fn set_config(&self, change: impl Fn(&str) -> String) {
         let text = std::fs::read_to_string(&self.launch.file).unwrap();
         std::fs::write(&self.launch.file, change(&text)).unwrap();
+    }
+
+    /// Changes its configuration file and tells it with SIGHUP.
+    pub fn reconfigure(&self, change: impl Fn(&str) -> String) {
+        self.set_config(change);
         self.process.signal("HUP");
     }
 

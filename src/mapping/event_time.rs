@@ -32,29 +32,6 @@ impl Pointer {
     }
 }
 
-/// A number's unit follows from its size, as in years from 1973 to 5138 no two of them meet:
-/// seconds below 10^11, then milliseconds, microseconds and nanoseconds, each a thousandfold.
-fn since_epoch(number: f64) -> Option<Micros> {
-    let micros = match number.abs() {
-        size if size < 1e11 => number * 1e6,
-        size if size < 1e14 => number * 1e3,
-        size if size < 1e17 => number,
-        size if size < 1e20 => number / 1e3,
-        _ => return None,
-    };
-    Micros::new(micros.round() as i64).ok()
-}
-
-fn since_epoch_whole(number: i64) -> Option<Micros> {
-    let micros = match number.unsigned_abs() {
-        0..100_000_000_000 => number.checked_mul(1_000_000)?,
-        100_000_000_000..100_000_000_000_000 => number.checked_mul(1_000)?,
-        100_000_000_000_000..100_000_000_000_000_000 => number,
-        _ => number.div_euclid(1_000),
-    };
-    Micros::new(micros).ok()
-}
-
 /// Reads a JSON value and finds the time at the place that the remaining tokens name.
 struct At<'a>(&'a [Box<str>]);
 
@@ -109,15 +86,15 @@ impl<'de> Visitor<'de> for At<'_> {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { since_epoch_whole(number) } else { None })
+        Ok(if self.0.is_empty() { Micros::from_integer(number) } else { None })
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { i64::try_from(number).ok().and_then(since_epoch_whole) } else { None })
+        Ok(if self.0.is_empty() { i64::try_from(number).ok().and_then(Micros::from_integer) } else { None })
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(if self.0.is_empty() { since_epoch(number) } else { None })
+        Ok(if self.0.is_empty() { Micros::from_number(number) } else { None })
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {

@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgDatabaseError};
 use uuid::Uuid;
 
 use super::{
     error::{WriteError, is_about_a_row, is_too_much, within},
     inspect::inspect,
+    layout::SubjectId,
     rows::{Part, RowBatch},
     schema::{self, Key},
     settings::Settings,
@@ -82,7 +83,19 @@ impl Loader {
     }
 
     /// Adds an event to the batch. Without its row, where a route keeps the numbers only.
-    pub fn push(&mut self, event: &ImportedEvent, with_row: bool, measurements: Option<&Measurements>) {
+    ///
+    /// # Errors
+    /// Why the table cannot have it; it is not of the batch then.
+    pub fn push(
+        &mut self,
+        event: &ImportedEvent,
+        with_row: bool,
+        measurements: Option<&Measurements>,
+    ) -> Result<(), String> {
+        let wants_uuid = self.known.table.layout.subject_id == SubjectId::Uuid;
+        if wants_uuid && Uuid::try_parse(&event.subject_id).is_err() {
+            return Err(format!("`subjectId`: the table wants a UUID, not {:?}", event.subject_id));
+        }
         self.given += 1;
         self.batch.next_imported(Sequence(self.given), event.id);
         let is_repeated = self.known.table.key == Key::Missing && !self.ids.insert(event.id);
@@ -94,6 +107,7 @@ impl Loader {
             self.batch.push_measurements(event.id, measurements);
         }
         self.batch.reach(Sequence(self.given));
+        Ok(())
     }
 
     /// Whether the batch should be stored before more is added.
@@ -164,7 +178,11 @@ async fn store(
     Ok(stored)
 }
 
-/// What the server says of a row, without what surrounds it.
+/// What the server says of a row, and why, without what surrounds it.
 fn message(error: &sqlx::Error) -> String {
-    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+    let Some(error) = error.as_database_error() else { return error.to_string() };
+    match error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail) {
+        Some(detail) => format!("{} ({})", error.message(), detail.trim_end_matches('.')),
+        None => error.message().to_owned(),
+    }
 }

@@ -119,7 +119,6 @@ impl RowBatch {
         field(out, &[event.event_type.as_bytes()]);
         match (layout.subject_id, Uuid::try_parse(&event.subject_id)) {
             (SubjectId::Uuid, Ok(id)) => field(out, &[id.as_bytes()]),
-            // No UUID: the table says so of the row.
             _ => field(out, &[event.subject_id.as_bytes()]),
         }
         field(out, &[subject_type.as_bytes()]);

@@ -63,7 +63,11 @@ impl<'a> Run<'a> {
                 self.counts.stored += 1;
                 continue;
             };
-            loader.push(&planned.event, planned.with_row, planned.measurements.as_ref());
+            let pushed = loader.push(&planned.event, planned.with_row, planned.measurements.as_ref());
+            if let Err(reason) = pushed {
+                self.bad(line, &text, &reason)?;
+                continue;
+            }
             let text = if self.bad.is_some() { text } else { String::new() };
             self.pending.push((line, text));
             if loader.is_full() {

@@ -9,7 +9,7 @@ pub enum EventWriter<W: Write + Send> {
     /// NDJSON.
     Lines(W),
     /// CSV.
-    Rows(CsvRows<W>),
+    Rows(Box<CsvRows<W>>),
     /// Parquet.
     Columns(Box<ParquetWriter<W>>),
 }
@@ -22,7 +22,7 @@ impl<W: Write + Send> EventWriter<W> {
     pub fn new(format: Format, out: W) -> io::Result<Self> {
         Ok(match format {
             Format::Ndjson => Self::Lines(out),
-            Format::Csv => Self::Rows(CsvRows::new(out, true)?),
+            Format::Csv => Self::Rows(Box::new(CsvRows::new(out, true)?)),
             Format::Parquet => Self::Columns(Box::new(ParquetWriter::new(out)?)),
         })
     }

@@ -7,6 +7,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod devices;
+pub mod formats;
 pub mod http;
 pub mod journal;
 pub mod limits;

@@ -393,6 +393,26 @@ pub const IMPORT_TURN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Stretches of minutes whose rollups are due that one question about a series tells apart; each is a search of its own.
 pub const SERIES_DUE_STRETCHES: usize = 32;
+/// One record of a file that is imported, in bytes: more than any event has, and what an open quote costs at most.
+pub const FILE_RECORD_BYTES: usize = 16 << 20;
+
+/// Rows of one group of a Parquet file: what a reader has to take at once.
+pub const PARQUET_GROUP_ROWS: usize = 65_536;
+
+/// JSON of the events of one such group, in bytes. Both columns and their pages are in memory until it is written.
+pub const PARQUET_GROUP_BYTES: usize = 8 << 20;
+
+/// Events of a file that are stored in one transaction: as many as of the journal.
+pub const LOAD_BATCH_ROWS: usize = TIMESCALE_BATCH_ROWS;
+
+/// Bytes of them, give or take one event.
+pub const LOAD_BATCH_BYTES: usize = 4 << 20;
+
+/// Time for one such transaction. Events of years make a chunk for each day, each some milliseconds.
+pub const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Records of a file that are bad and told of one by one.
+pub const TOLD_BAD_RECORDS: u64 = 20;
 
 /// How often the bridge looks for minutes whose rollups are due, where it keeps them itself.
 pub const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);

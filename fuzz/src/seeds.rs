@@ -41,7 +41,8 @@ pub fn write(directory: &Path) -> io::Result<()> {
     websockets(&mut target("websocket")?)?;
     topics(&mut target("topics")?)?;
     records(&mut target("journal_record")?)?;
-    state_changes(&mut target("state_change")?)
+    state_changes(&mut target("state_change")?)?;
+    payloads(&mut target("payload")?)
 }
 
 /// A directory of numbered inputs.
@@ -182,6 +183,41 @@ fn state_changes(target: &mut Target) -> io::Result<()> {
     target.add("receive", b"\x08\x05\x05")?;
     target.add("close", b"\x09\x05\x63\x03")?;
     target.add("open", b"\x0a\x05")
+}
+
+/// See `fuzz_targets/payload.rs`: the route and content type, where a birth ends, and the payload.
+fn payloads(target: &mut Target) -> io::Result<()> {
+    let json: &[u8] =
+        b"{\"temperature\":21.5,\"on\":true,\"at\":[1,{\"x\":-2e3}],\"time\":1700000000,\"id\":\"a\\u00e9\"}";
+    // {"t": 21.5, "n": [1, -2, null, true], "b": h'00ff'}
+    let cbor: &[u8] = b"\xa3\x61t\xfb\x40\x35\x80\x00\x00\x00\x00\x00\x61n\x84\x01\x21\xf6\xf5\x61b\x42\x00\xff";
+    // Of no stated length, with a tag, a half float and a bignum.
+    let stream: &[u8] =
+        b"\xbf\x61x\xf9\x3c\x00\x61y\xc2\x49\x01\x00\x00\x00\x00\x00\x00\x00\x00\x61z\x7f\x61a\x61b\xff\xff";
+    let msgpack: &[u8] = b"\x84\xa1t\xcb\x40\x35\x80\x00\x00\x00\x00\x00\xa1n\x93\x01\xff\xc0\xa1b\xc4\x02\x00\xff\xa1e\xd6\xff\x65\x53\xf1\x00";
+    // A metric "t" with alias 7 of type Double, and an Int8 "n" without one.
+    let birth: &[u8] = b"\x08\x01\x12\x10\x0a\x01t\x10\x07\x20\x0a\x69\x00\x00\x00\x00\x00\x80\x35\x40\x12\x07\x0a\x01n\x20\x01\x50\x05\x18\x00";
+    let data: &[u8] = b"\x08\x02\x12\x0b\x10\x07\x69\x00\x00\x00\x00\x00\x80\x36\x40\x12\x09\x0a\x01n\x50\xff\xff\xff\xff\x0f\x18\x01";
+    let sparkplug = [birth, data].concat();
+    let end = (birth.len() * 256).div_ceil(sparkplug.len()) as u8;
+    for (name, how, place, payload) in [
+        ("json", 0, 0, json),
+        ("json-asked", 1, 0, json),
+        ("json-value", 0, 0, b" [1,2] "),
+        ("json-schema", 7, 0, b"{\"n\":10}"),
+        ("text", 2, 0, "21.5 °C".as_bytes()),
+        ("bytes", 3, 0, b"\x00\xff"),
+        ("cbor", 4, 0, cbor),
+        ("cbor-told", 2 << 3, 0, stream),
+        ("msgpack", 5, 0, msgpack),
+        ("msgpack-told", 3 << 3, 0, msgpack),
+        ("sparkplug", 6, end, &sparkplug),
+        ("sparkplug-without-birth", 6, 0, data),
+        ("empty", 4, 0, b""),
+    ] {
+        target.add(name, [&[how, place], payload].concat())?;
+    }
+    Ok(())
 }
 
 fn input(how: u8, piece: u8, place: u8, bytes: &[u8]) -> Vec<u8> {

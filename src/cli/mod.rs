@@ -2,9 +2,14 @@
 
 mod certs;
 mod dead_letters;
+mod export;
 mod files;
+mod import;
+mod interrupt;
 mod migrate;
+mod output;
 mod passwd;
+mod progress;
 
 use std::{
     io::{self, Write},
@@ -55,6 +60,10 @@ pub enum Command {
     /// Look at publications that were refused, or try them again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// Write stored events to a file, or to standard output
+    Export(export::Export),
+    /// Store events of files, or a device's past, in the database
+    Import(import::Import),
     /// Add, change or delete an account of a password file
     Passwd(passwd::Passwd),
     /// Prepare the database as its owner: apply migrations, convert a plain table of events
@@ -71,6 +80,8 @@ impl Command {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
             Self::DeadLetters(letters) => letters.run(settings),
+            Self::Export(export) => export.run(settings),
+            Self::Import(import) => import.run(settings),
             Self::Passwd(passwd) => passwd.run(),
             Self::Migrate(migrate) => migrate.run(settings),
         }

@@ -5,7 +5,7 @@
 //! holds nothing in the store. Where a later page cannot be had, the connection is broken off:
 //! the end of a download must never look like the end of the events.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -14,8 +14,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,7 +23,10 @@ use super::{
     problem::Problem,
     routes::Context,
 };
-use crate::types::{EventPage, EventQuery};
+use crate::{
+    formats::CsvRows,
+    types::{EventPage, EventQuery},
+};
 
 /// `GET /api/events`
 pub async fn list(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
@@ -111,66 +112,9 @@ fn lines(events: &[String]) -> Vec<u8> {
     lines
 }
 
-/// An event as it is read again from the JSON that both stores give.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row<'a> {
-    id: &'a str,
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    timestamp: &'a str,
-    #[serde(borrow)]
-    user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    subject_id: Cow<'a, str>,
-    #[serde(borrow)]
-    subject_type: Cow<'a, str>,
-    data: &'a RawValue,
-    metadata: Option<&'a RawValue>,
-    correlation_id: Option<&'a str>,
-    causation_id: Option<&'a str>,
-    #[serde(borrow)]
-    source: Option<Cow<'a, str>>,
-    version: &'a str,
-}
-
-const COLUMNS: [&str; 12] = [
-    "id",
-    "type",
-    "timestamp",
-    "userId",
-    "subjectId",
-    "subjectType",
-    "data",
-    "metadata",
-    "correlationId",
-    "causationId",
-    "source",
-    "version",
-];
-
-/// RFC 4180; `data` and `metadata` are JSON, what is absent is empty.
+/// As a CSV file has them, with its first row at the beginning.
 fn rows(events: &[String], with_names: bool) -> io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    if with_names {
-        writer.write_record(COLUMNS)?;
-    }
-    for event in events {
-        let row: Row<'_> = serde_json::from_str(event)?;
-        writer.write_record([
-            row.id,
-            &row.r#type,
-            row.timestamp,
-            &row.user_id,
-            &row.subject_id,
-            &row.subject_type,
-            row.data.get(),
-            row.metadata.map_or("", RawValue::get),
-            row.correlation_id.unwrap_or_default(),
-            row.causation_id.unwrap_or_default(),
-            row.source.as_deref().unwrap_or_default(),
-            row.version,
-        ])?;
-    }
-    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+    let mut rows = CsvRows::new(Vec::new(), with_names)?;
+    events.iter().try_for_each(|event| rows.push(event))?;
+    rows.finish()
 }

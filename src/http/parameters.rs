@@ -87,7 +87,12 @@ impl Parameters {
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
-        self.one(name)?.map(|text| text.parse().map_err(|error| Problem::parameter(name, error))).transpose()
+        let refused = |text: &str, error: T::Err| match text.contains(' ') {
+            // As in `12:00:00+02:00`, the way that people write it.
+            true => Problem::parameter(name, format_args!("{error}; a + must be written %2B in a URL")),
+            false => Problem::parameter(name, error),
+        };
+        self.one(name)?.map(|text| text.parse().map_err(|error| refused(text, error))).transpose()
     }
 }
 

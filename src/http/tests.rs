@@ -275,6 +275,8 @@ async fn wrong_parameters_are_named_with_what_is_right() {
         ("/api/events?limit=1001", "limit", "1 to 1000"),
         ("/api/events?limit=ten", "limit", "1 to 1000"),
         ("/api/events?from=yesterday", "from", "RFC 3339"),
+        ("/api/events?from=2026-01-31T12:00:00+02:00", "from", "a + must be written %2B in a URL"),
+        ("/api/series?device=a&metric=b&to=2026-01-31T12:00:00+02:00", "to", "%2B"),
         ("/api/events?to=2026-13-01T00:00:00Z", "to", "RFC 3339"),
         ("/api/events?device=a&device=b", "device", "one value only"),
         ("/api/events?cursor=x", "cursor", "nextCursor"),

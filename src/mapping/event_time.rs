@@ -27,34 +27,8 @@ impl Pointer {
         if scalar.starts_with('"') {
             return serde_json::from_str::<Cow<'_, str>>(scalar).ok()?.parse().ok();
         }
-        match scalar.contains(['.', 'e', 'E']) {
-            true => since_epoch(scalar.parse().ok()?),
-            false => since_epoch_whole(scalar.parse().ok()?),
-        }
+        Micros::since_epoch(scalar)
     }
-}
-
-/// A number's unit follows from its size, as in years from 1973 to 5138 no two of them meet:
-/// seconds below 10^11, then milliseconds, microseconds and nanoseconds, each a thousandfold.
-fn since_epoch(number: f64) -> Option<Micros> {
-    let micros = match number.abs() {
-        size if size < 1e11 => number * 1e6,
-        size if size < 1e14 => number * 1e3,
-        size if size < 1e17 => number,
-        size if size < 1e20 => number / 1e3,
-        _ => return None,
-    };
-    Micros::new(micros.round() as i64).ok()
-}
-
-fn since_epoch_whole(number: i64) -> Option<Micros> {
-    let micros = match number.unsigned_abs() {
-        0..100_000_000_000 => number.checked_mul(1_000_000)?,
-        100_000_000_000..100_000_000_000_000 => number.checked_mul(1_000)?,
-        100_000_000_000_000..100_000_000_000_000_000 => number,
-        _ => number.div_euclid(1_000),
-    };
-    Micros::new(micros).ok()
 }
 
 #[cfg(test)]

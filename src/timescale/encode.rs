@@ -33,7 +33,7 @@ impl Encoder {
         }
         if event.kept != Kept::Event {
             self.mapper.measure(publication, &event, &mut self.measurements);
-            batch.push_measurements(&event, &self.measurements);
+            batch.push_measurements(event.id, &self.measurements);
             let said_all = !self.measurements.is_empty() && !self.measurements.is_partial;
             if event.kept == Kept::Measurements && said_all {
                 return None;

@@ -25,6 +25,8 @@ pub struct Layout {
     pub subject_id: SubjectId,
     /// The only subject types that the table takes, if it is particular about them.
     pub subject_types: Option<Arc<[String]>>,
+    /// Whether rows have a `correlation_id`, which devices' events have not.
+    pub correlated: bool,
 }
 
 /// The form of the table.
@@ -89,7 +91,8 @@ impl Form {
 impl Layout {
     /// Columns of a row as SQL lists them.
     pub fn column_list(&self) -> String {
-        self.form.columns().join(", ")
+        let columns = self.form.columns().join(", ");
+        if self.correlated { columns + ", correlation_id" } else { columns }
     }
 
     /// What stands behind `from` where events are read: `events`, with the columns of today.

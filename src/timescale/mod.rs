@@ -3,6 +3,8 @@
 //!
 //! And the way back: [`Importer`] takes what other writers put into the table into the journal.
 //!
+//! [`Loader`] stores events of files, at a command.
+//!
 //! A third task looks after what is stored ([`Keeper::run`]). Two tasks write: [`Writer::run`] owns the one connection that writes; its feed reads the journal
 //! and encodes the next rows meanwhile. Order and exactly-once come from one transaction that
 //! holds both the rows and the journal's cursor in `mqtt.writer_cursor` (`store`). The database
@@ -25,6 +27,7 @@ mod inspect;
 mod keep;
 mod layout;
 mod licence;
+mod load;
 mod order;
 mod password;
 mod pause;
@@ -54,6 +57,7 @@ pub use import::{ImportStatistics, Importer, report_unwanted};
 pub use keep::{Keep, Keeper, Shortfall};
 pub use layout::{Form, Layout, SubjectId};
 pub use licence::{Licence, TimescaleDb};
+pub use load::{Loaded, Loader, Refused};
 pub use password::{PasswordError, PasswordSource};
 pub use query::{EventStore, QueryError};
 pub use rollups::keep_rollups;

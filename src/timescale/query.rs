@@ -5,10 +5,18 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row, pool::PoolConnection, postgres::PgRow};
+use sqlx::{Connection, PgConnection, Postgres, QueryBuilder, Row, pool::PoolConnection, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{error::WriteError, layout::SubjectId, readers::Readers, schema::EventsTable, series, settings::Settings};
+use super::{
+    error::{WriteError, within},
+    inspect::inspect,
+    layout::SubjectId,
+    readers::Readers,
+    schema::{EventsTable, is_there, resolve},
+    series,
+    settings::Settings,
+};
 use crate::{
     limits,
     types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
@@ -69,10 +77,31 @@ impl EventStore {
     /// [`QueryError`]
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
-        // One row more than wanted tells whether there is a next page.
         let (mut session, table) = self.session().await?;
         let found = page(&mut session, &table, query, after).await;
         found.inspect_err(|error| self.readers.failed(error))
+    }
+
+    /// Hands every event over that the query asks for, as JSON, whatever its limit and cursor. One statement with a
+    /// session of its own, so all of them are of one moment, and any number costs the memory of a few.
+    ///
+    /// # Errors
+    /// As `take` says, and [`QueryError`].
+    pub async fn each<E: From<QueryError>>(
+        settings: &Settings,
+        query: &EventQuery,
+        mut take: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut session, table) = open(settings).await.map_err(QueryError::Session)?;
+        let mut sql = select(&table, query, None);
+        let mut rows = sql.build().fetch(&mut session);
+        while let Some(row) = rows.try_next().await.map_err(QueryError::from)? {
+            take(&event_json(&row)?)?;
+        }
+        drop(rows);
+        // All is here: how the session ends is no matter.
+        let _ended = session.close().await;
+        Ok(())
     }
 
     /// One metric over time: the buckets that have a value.
@@ -104,6 +133,17 @@ impl EventStore {
     }
 }
 
+/// A session without a limit of time, and the table.
+async fn open(settings: &Settings) -> Result<(PgConnection, EventsTable), WriteError> {
+    let mut session = within(limits::TIMESCALE_CONNECT_TIMEOUT, settings.connect()).await?;
+    let name = resolve(&mut session, settings.table.as_deref()).await?;
+    if !is_there(&mut session, &name).await? {
+        return Err(WriteError::Unprepared);
+    }
+    let table = inspect(&mut session, &name).await?;
+    Ok((session, table))
+}
+
 async fn page(
     session: &mut PgConnection,
     table: &EventsTable,
@@ -111,6 +151,8 @@ async fn page(
     after: Option<(i64, Uuid)>,
 ) -> Result<EventPage, QueryError> {
     let mut sql = select(table, query, after);
+    // One row more than wanted tells whether there is a next page.
+    sql.push(" limit ").push_bind(i64::from(query.limit) + 1);
     let mut rows = sql.build().fetch(session);
     let (mut page, mut bytes, mut last) = (EventPage::default(), 0, None);
     while let Some(row) = rows.try_next().await? {
@@ -226,8 +268,7 @@ fn select(table: &EventsTable, query: &EventQuery, after: Option<(i64, Uuid)>) -
         push_time(&mut sql, time);
         sql.push(", ").push_bind(id).push(")");
     }
-    sql.push(format!(" order by timestamp {direction}, id {direction} limit "));
-    sql.push_bind(i64::from(query.limit) + 1);
+    sql.push(format!(" order by timestamp {direction}, id {direction}"));
     sql
 }
 

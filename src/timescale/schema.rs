@@ -78,7 +78,8 @@ pub async fn resolve(connection: &mut PgConnection, configured: Option<&str>) ->
     Ok(if is_older { OLDER } else { EVENTS }.to_owned())
 }
 
-async fn is_there(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+/// Whether there is a table of this name.
+pub async fn is_there(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select to_regclass($1) is not null").bind(name).fetch_one(connection).await
 }
 

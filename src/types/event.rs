@@ -37,6 +37,8 @@ pub enum Source {
     Api,
     /// The bridge itself.
     System,
+    /// Nobody here and now: it is from before, out of a file.
+    Migration,
 }
 
 impl Source {
@@ -46,6 +48,7 @@ impl Source {
         match self {
             Self::Api => "api",
             Self::System => "system",
+            Self::Migration => "migration",
         }
     }
 }

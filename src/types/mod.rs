@@ -13,6 +13,7 @@ mod event;
 mod event_query;
 mod event_text;
 mod health;
+mod imported_event;
 mod json;
 mod json_text;
 mod listen_address;
@@ -43,6 +44,7 @@ pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastClosed, L
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
+pub use imported_event::ImportedEvent;
 pub use json::write_json_string;
 pub use json_text::JsonText;
 pub use listen_address::{ListenAddress, ListenAddressError};

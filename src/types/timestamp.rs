@@ -31,6 +31,41 @@ impl Micros {
         Self(micros.clamp(Self::MIN.0, Self::MAX.0))
     }
 
+    /// A number since the epoch, as programs write it. Its unit follows from its size, as in years from 1973 to 5138
+    /// no two of them meet: seconds below 10^11, then milliseconds, microseconds and nanoseconds, each a thousandfold.
+    #[must_use]
+    pub fn from_number(number: f64) -> Option<Self> {
+        let micros = match number.abs() {
+            size if size < 1e11 => number * 1e6,
+            size if size < 1e14 => number * 1e3,
+            size if size < 1e17 => number,
+            size if size < 1e20 => number / 1e3,
+            _ => return None,
+        };
+        Self::new(micros.round() as i64).ok()
+    }
+
+    /// As [`Micros::from_number`], exactly.
+    #[must_use]
+    pub fn from_integer(number: i64) -> Option<Self> {
+        let micros = match number.unsigned_abs() {
+            0..100_000_000_000 => number.checked_mul(1_000_000)?,
+            100_000_000_000..100_000_000_000_000 => number.checked_mul(1_000)?,
+            100_000_000_000_000..100_000_000_000_000_000 => number,
+            _ => number.div_euclid(1_000),
+        };
+        Self::new(micros).ok()
+    }
+
+    /// The text of such a number.
+    #[must_use]
+    pub fn since_epoch(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(number) => Self::from_integer(number),
+            Err(_) => Self::from_number(text.parse().ok().filter(|number: &f64| number.is_finite())?),
+        }
+    }
+
     /// Microseconds since the epoch.
     #[must_use]
     pub const fn get(self) -> i64 {

@@ -23,24 +23,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("auth", &[]),
     ("mapping", &[]),
+    ("formats", &[]),
     ("websocket", &[]),
     ("mqtt", &["journal", "auth", "websocket"]),
     ("timescale", &["journal"]),
     ("stream", &["journal"]),
     ("devices", &["journal"]),
     ("outbound", &["journal"]),
-    ("http", &["stream", "timescale", "auth", "websocket"]),
+    ("http", &["stream", "timescale", "auth", "websocket", "formats"]),
     ("app", &EVERYONE),
-    ("cli", &["app", "auth", "config", "certs", "timescale"]),
+    ("cli", &["app", "auth", "config", "certs", "timescale", "formats"]),
     ("main", &["app", "cli", "config", "telemetry"]),
 ];
 
 /// Whom the wiring may know.
-const EVERYONE: [&str; 12] = [
+const EVERYONE: [&str; 13] = [
     "auth",
     "certs",
     "config",
     "devices",
+    "formats",
     "http",
     "journal",
     "mapping",

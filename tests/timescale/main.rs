@@ -14,6 +14,7 @@ mod import_support;
 mod keep;
 mod licence;
 mod licensed;
+mod load;
 mod measurements;
 mod older;
 mod passwords;

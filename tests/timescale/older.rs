@@ -10,7 +10,7 @@ use synap_mqtt::{
 use super::support::{Log, TestDatabase, TestJournal, eventually, stored_numbers};
 
 /// The older pod's table: a hypertable without a key, particular about what it takes.
-const OLDER: &str = "create extension if not exists timescaledb;
+pub const OLDER: &str = "create extension if not exists timescaledb;
     create table events_timescale (id uuid default gen_random_uuid(), timestamp timestamptz not null default now(),
         aggregate_id uuid not null, event_type text not null, user_id text not null, data jsonb not null,
         aggregate_type text not null check (aggregate_type in ('entity', 'relation', 'user', 'system')),

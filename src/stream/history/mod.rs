@@ -14,6 +14,7 @@
 mod backwards;
 mod forwards;
 mod page;
+mod search;
 mod series;
 
 use std::{io, sync::Arc};
@@ -21,9 +22,9 @@ use std::{io, sync::Arc};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{Filter, shown::Shown};
+use super::Filter;
 use crate::{
-    journal::{Journal, ReadError, Record, Watermark},
+    journal::{Journal, ReadError, Watermark},
     limits,
     types::{Bucket, EventMapper, EventPage, EventQuery, LastEventId, Micros, Order, Sequence, SeriesQuery},
 };
@@ -57,13 +58,14 @@ pub struct History {
     journal: Journal,
     mapper: Arc<dyn EventMapper>,
     scans: Arc<Semaphore>,
+    others: Arc<search::Others>,
 }
 
 impl History {
     /// The history that `mapper` makes of what `journal` holds.
     #[must_use]
     pub fn new(journal: Journal, mapper: Arc<dyn EventMapper>) -> Self {
-        Self { journal, mapper, scans: Arc::new(Semaphore::new(limits::HISTORY_SCANS)) }
+        Self { journal, mapper, scans: Arc::new(Semaphore::new(limits::HISTORY_SCANS)), others: Arc::default() }
     }
 
     /// One page.
@@ -88,28 +90,24 @@ impl History {
         }
     }
 
-    /// The event with this id, as JSON, where the journal still has it. Ids of other writers do not
-    /// tell where that would be.
+    /// The event with this id, as JSON, where the journal still has it.
     ///
     /// # Errors
     /// [`HistoryError`]
     pub async fn event(&self, id: Uuid) -> Result<Option<String>, HistoryError> {
-        let sequence = self.mapper.sequence(id);
-        if sequence < self.journal.oldest() || sequence > self.journal.watermark(Watermark::Visible) {
-            return Ok(None);
-        }
         let (journal, mapper) = (self.journal.clone(), Arc::clone(&self.mapper));
+        let find = move || search::mapped(&journal, &*mapper, id);
+        let found = tokio::task::spawn_blocking(find).await.map_err(|_| HistoryError::Cancelled)??;
+        if found.is_some() || self.others.get() == Some(&None) {
+            return Ok(found);
+        }
+        let permit = Arc::clone(&self.scans).acquire_owned().await.map_err(|_| HistoryError::Cancelled)?;
+        let (journal, others) = (self.journal.clone(), Arc::clone(&self.others));
         let find = move || {
-            let batches = journal.read_before(sequence.next())?.unwrap_or_default();
-            let record = batches.iter().rev().find_map(|batch| batch.find(sequence));
-            let event = match record {
-                Some(Record::Publication { publication, .. }) => mapper.map(&publication),
-                Some(Record::Presence(presence)) => mapper.announce(&presence),
-                _ => return Ok(None),
-            };
-            Ok((event.id == id).then(|| page::json(&Shown::Mapped(event))))
+            let _permit = permit;
+            search::of_others(&journal, &others, id)
         };
-        tokio::task::spawn_blocking(find).await.map_err(|_| HistoryError::Cancelled)?.map_err(HistoryError::Io)
+        Ok(tokio::task::spawn_blocking(find).await.map_err(|_| HistoryError::Cancelled)??)
     }
 
     /// One metric over time: the buckets that have a value.

@@ -1,7 +1,7 @@
 //! Stored events, backwards.
 
 use super::*;
-use crate::types::{Order, SeriesQuery};
+use crate::types::{Order, PodEvent, SeriesQuery};
 
 async fn all_pages(history: &History, query: EventQuery) -> Vec<u128> {
     let (mut found, mut cursor) = (Vec::new(), None);
@@ -78,6 +78,52 @@ async fn history_pages_backwards_over_restarts_without_loss() {
     for cursor in ["", "12", "00000000-1"] {
         let query = EventQuery { cursor: Some(cursor.into()), ..everything(10) };
         assert!(matches!(history.query(query).await, Err(HistoryError::Cursor)), "{cursor}");
+    }
+    journal.close();
+}
+
+#[tokio::test]
+async fn an_event_of_another_writer_is_found_by_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_journal(directory.path());
+    let history = History::new(journal.clone(), Arc::new(TestMapper));
+    assert_eq!(history.event(Uuid::from_u128(1 << 100)).await.unwrap(), None);
+    journal.close();
+
+    let journal = open_journal(directory.path());
+    let id = |n: u128| Uuid::from_u128(n << 100 | 5);
+    for n in 1..=400 {
+        publish(&journal, "devices/d/t", "{}", Qos::AtMostOnce).await;
+        let (text, mut batch) = (format!("{{\"n\":{n}}}"), BatchBuilder::default());
+        batch.push(&Record::Event(PodEvent {
+            sequence: Sequence::ZERO,
+            received: Micros::default(),
+            arrival: 1,
+            // The same id twice: the newer one counts.
+            id: id(n.max(2)),
+            event_type: "t",
+            subject_id: "s",
+            subject_type: "x",
+            topic: None,
+            data: &text,
+            metadata: None,
+            user_id: "owner",
+            source: None,
+            timestamp: Micros::default(),
+            correlation_id: None,
+        }));
+        journal.append(batch, None).await.unwrap();
+    }
+    let last = publish(&journal, "devices/d/t", "{}", Qos::AtLeastOnce).await.last();
+    let history = History::new(journal.clone(), Arc::new(TestMapper));
+    // The first look learns where they are.
+    for _ in 0..2 {
+        for n in [2, 3, 200, 400] {
+            let found = history.event(id(n)).await.unwrap().unwrap_or_else(|| panic!("{n}"));
+            assert!(found.contains(&format!("\"data\":{{\"n\":{n}}}")), "{found}");
+        }
+        assert_eq!(history.event(id(401)).await.unwrap(), None);
+        assert!(history.event(Uuid::from_u128(last.0.into())).await.unwrap().is_some());
     }
     journal.close();
 }

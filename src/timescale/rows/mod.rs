@@ -10,11 +10,16 @@ use super::{
     layout::{Form, Layout, SubjectId},
     table::Table,
 };
-use crate::types::{Measurements, MessageKey, Micros, Publication, Sequence, SynapEvent, write_json_string};
+use crate::types::{
+    ImportedEvent, Measurements, MessageKey, Micros, Publication, Sequence, SynapEvent, write_json_string,
+};
 
 const MEASUREMENT_COLUMNS: i16 = 5;
 const DEAD_LETTER_COLUMNS: i16 = 12;
 const JSONB_VERSION: u8 = 1;
+
+/// The length of a field that is null.
+const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
 /// What the older table's `version` is for SynapEvent v1.
 const EVENT_VERSION: i32 = 1;
@@ -101,8 +106,45 @@ impl RowBatch {
         }
     }
 
+    /// Begins with the next event of a file, at this place of it; what follows is of it. Columns are those of a
+    /// layout that is `correlated`.
+    pub fn next_imported(&mut self, place: Sequence, event: &ImportedEvent) {
+        let starts = self.bytes.each_ref().map(Vec::len);
+        self.rows.push(Row { sequence: place, id: event.id, time: event.timestamp, starts });
+    }
+
+    /// Adds the row of such an event.
+    pub fn push_imported(&mut self, event: &ImportedEvent) {
+        let ([out, ..], layout) = (&mut self.bytes, &self.layout);
+        let (subject_type, is_named) = layout.subject_type(&event.subject_type);
+        out.extend_from_slice(&(layout.form.columns().len() as i16 + 1).to_be_bytes());
+        field(out, &[event.id.as_bytes()]);
+        field(out, &[&time(event.timestamp)]);
+        field(out, &[event.event_type.as_bytes()]);
+        match (layout.subject_id, Uuid::try_parse(&event.subject_id)) {
+            (SubjectId::Uuid, Ok(id)) => field(out, &[id.as_bytes()]),
+            _ => field(out, &[event.subject_id.as_bytes()]),
+        }
+        field(out, &[subject_type.as_bytes()]);
+        field(out, &[&[JSONB_VERSION], event.data.as_bytes()]);
+        if is_named {
+            field(out, &[&[JSONB_VERSION], &with_subject_type(&event.metadata, &event.subject_type)]);
+        } else {
+            field(out, &[&[JSONB_VERSION], event.metadata.as_bytes()]);
+        }
+        field(out, &[event.source.as_bytes()]);
+        field(out, &[event.user_id.as_bytes()]);
+        if layout.form == Form::Aggregates {
+            field(out, &[&EVENT_VERSION.to_be_bytes()]);
+        }
+        match &event.correlation_id {
+            Some(id) => field(out, &[id.as_bytes()]),
+            None => out.extend_from_slice(&NULL),
+        }
+    }
+
     /// Adds rows of the event's numbers.
-    pub fn push_measurements(&mut self, event: &SynapEvent<'_>, measurements: &Measurements) {
+    pub fn push_measurements(&mut self, event: Uuid, measurements: &Measurements) {
         let [_, out, _] = &mut self.bytes;
         let (row, known) = (self.rows.len().saturating_sub(1), self.minutes.len());
         for measurement in measurements.iter() {
@@ -111,7 +153,7 @@ impl RowBatch {
             field(out, &[measurements.subject().as_bytes()]);
             field(out, &[measurement.metric.as_bytes()]);
             field(out, &[&measurement.value.to_be_bytes()]);
-            field(out, &[event.id.as_bytes()]);
+            field(out, &[event.as_bytes()]);
             let minute = measurement.time.get().div_euclid(MICROS_PER_MINUTE);
             if !self.minutes.iter().skip(known).any(|(_, known)| *known == minute) {
                 self.minutes.push((row, minute));
@@ -261,7 +303,7 @@ mod tests {
             if sequence != 15 {
                 batch.push(&event);
             }
-            batch.push_measurements(&event, &measurements);
+            batch.push_measurements(event.id, &measurements);
         }
         batch.reach(Sequence(40));
         batch

@@ -277,6 +277,17 @@ impl Bridge {
         self.process.signal("HUP");
     }
 
+    /// Adds tables to its configuration, for its next start and for commands.
+    pub fn configure(&self, toml: &str) {
+        let text = std::fs::read_to_string(&self.launch.file).unwrap();
+        std::fs::write(&self.launch.file, format!("{text}\n{toml}\n")).unwrap();
+    }
+
+    /// Where its commands run, and relative paths begin.
+    pub fn home(&self) -> &Path {
+        self.launch.home.path()
+    }
+
     /// The certificate that it shows over TLS, in PEM form.
     pub async fn server_certificate(&self) -> String {
         let mut command = Command::new("openssl");

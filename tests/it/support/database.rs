@@ -75,7 +75,7 @@ impl Database {
     pub async fn rows(&self, count: usize) -> Vec<Row> {
         eventually(&format!("{count} rows"), async || (self.count().await >= count).then_some(())).await;
         let rows: Vec<(String, i64, String, String, String)> = sqlx::query_as(
-            "select id::text, (extract(epoch from timestamp) * 1000000)::bigint, type, data::text, metadata::text \
+            "select id::text, (extract(epoch from timestamp) * 1000000)::bigint, type, data::text, coalesce(metadata, 'null')::text \
              from events order by (metadata->>'sequence')::bigint, id",
         )
         .fetch_all(&self.pool)

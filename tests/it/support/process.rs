@@ -134,6 +134,11 @@ impl Process {
         .await
     }
 
+    /// How it has ended, if it has.
+    pub fn status_now(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end.
     pub async fn status(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
@@ -147,6 +152,15 @@ impl Process {
         eventually("the last lines", async || self.stdout.are_all().then_some(())).await;
         assert!(status.success(), "{} ended with {status}\n{}", self.name, self.said());
         self.stdout.all()
+    }
+
+    /// Waits for its end and returns what it wrote to standard error; exit 0 is a failure.
+    pub async fn failure(mut self) -> String {
+        self.end_input();
+        let status = self.status().await;
+        eventually("the last lines", async || self.stderr.are_all().then_some(())).await;
+        assert!(!status.success(), "{} ended with {status}\n{}", self.name, self.said());
+        self.stderr.all().join("\n")
     }
 
     /// Sends SIGKILL and waits for the end.

@@ -142,6 +142,7 @@ impl Scene {
         finish(&mut self.publishers, self.bridge.addresses.mqtt).await;
         let mut session = self.cluster.session().await;
         self.publications += check(&self.bridge, &mut session, &self.publishers, &self.others, &self.beginning).await;
+        eprintln!("{} publications and {} rows of another writer so far", self.publications, self.others.next());
         let names: Vec<_> = self.publishers.iter().map(|publisher| publisher.name().to_owned()).collect();
         let rows = fingerprint(&mut session, &names).await;
         self.past.push((names, rows));
@@ -307,12 +308,6 @@ async fn whatever_fails_nothing_acknowledged_is_lost_or_there_twice() {
     let mut session = scene.cluster.session().await;
     scene.check_past(&mut session).await;
     session.close().await.unwrap();
-    eprintln!(
-        "{} rounds, {} publications, {} rows of another writer",
-        faults.len(),
-        scene.publications,
-        scene.others.next()
-    );
     scene.bridge.finish(OUTAGES).await;
     let is_unexpected = |line: &&String| !OUTAGES.iter().any(|part| line.contains(part));
     let unexpected: Vec<_> = scene.complaints.iter().filter(is_unexpected).collect();

@@ -11,7 +11,9 @@ mod devices;
 mod greeting;
 mod health;
 mod metrics;
+mod publishing;
 mod reload;
+mod retained;
 mod routes;
 mod rules;
 mod sessions;
@@ -40,8 +42,11 @@ use crate::{
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::Mapper,
-    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
-    stream::{History, StreamOptions, Streams},
+    mqtt::{
+        self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, Publishing, RetainedLimits,
+        Terms,
+    },
+    stream::{Epochs, History, Sources, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale::{self, Keep, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
@@ -58,6 +63,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let mut consumers = JoinSet::new();
     let admissions = Admissions::read(&settings)?;
     let (journal, store) = open_journal(&settings)?;
+    let epochs = Epochs::begin(&journal, &store).context("begin a new life of the streams")?;
     let mapper = event_mapper(&settings, &journal)?;
     let policy = Arc::clone(&mapper);
     let broker = Broker::new(
@@ -101,13 +107,19 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
-    let streams = Streams::new(journal.clone(), Arc::clone(&mapper), &options);
+    let sources = Sources {
+        journal: journal.clone(),
+        mapper: Arc::clone(&mapper),
+        epochs,
+        retained: Some(Arc::new(retained::Retained(Arc::clone(&broker)))),
+    };
+    let streams = Streams::new(sources, &options);
     let hub = streams.clone();
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
     consumers.spawn(dispatcher.run(stop.consumers.clone()));
-    let devices =
-        Devices::open(journal.clone(), Arc::clone(&mapper), store).context("read what is known of devices")?;
+    let devices = Devices::open(journal.clone(), Arc::clone(&mapper), Arc::clone(&store))
+        .context("read what is known of devices")?;
     consumers.spawn(devices.clone().run(stop.consumers.clone()));
     journal.start_retention();
     let journal_health = health.component("journal", Gate::Readiness);
@@ -141,8 +153,13 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let http_terms = Terms::new(profile, None);
     let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
-    let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
+    let admission = admissions.of(settings.http.authentication);
+    let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);
+    // Nobody can show an account there yet.
+    let publisher = (!admission.is_required()).then(|| Arc::new(publishing::ByHttp(publishing)) as _);
+    let door = Door::new(Arc::clone(&broker), http_terms, admission);
     let services = Services {
+        publisher,
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,

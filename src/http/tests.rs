@@ -22,6 +22,7 @@ use crate::{
 struct TestServer {
     address: SocketAddr,
     journal: Journal,
+    streams: Streams,
     stop: CancellationToken,
     running: JoinHandle<()>,
     ready: Arc<AtomicBool>,
@@ -128,6 +129,7 @@ impl TestServer {
         let (streams, stop) = start(&journal, 1 << 20);
         let ready = Arc::new(AtomicBool::new(true));
         let services = Services {
+            publisher: None,
             mqtt: Arc::new(|mut stream, peer| {
                 tokio::spawn(async move {
                     // Stands for the broker: says who came, and what they said.
@@ -140,7 +142,7 @@ impl TestServer {
             }),
             allowed_origins: vec!["https://example.org".parse().unwrap()],
             descriptors: Arc::new(Descriptors::new(1 << 20, 0, mqtt_reserve, 16)),
-            streams,
+            streams: streams.clone(),
             events: events(&journal),
             devices: Arc::new(TestDevices),
             dead_letters: None,
@@ -158,7 +160,7 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let running = tokio::spawn(server.run(listener, services, stop.clone()));
-        Self { address, journal, stop, running, ready, client: Client::new(), _directory: directory }
+        Self { address, journal, streams, stop, running, ready, client: Client::new(), _directory: directory }
     }
 
     fn url(&self, path: &str) -> String {
@@ -238,6 +240,73 @@ async fn a_foreign_last_event_id_is_a_gap_in_the_header_and_a_fault_in_the_url()
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(problem["parameter"], "last_event_id");
     assert_eq!(problem["detail"], "`last_event_id`: a last event ID looks like 1f3a9c02-48213");
+}
+
+#[tokio::test]
+async fn whoever_takes_nothing_is_given_up_and_whoever_is_slow_is_not() {
+    let server =
+        TestServer::start_with(Server { write_timeout: Duration::from_millis(500), ..Server::default() }).await;
+    let request = "GET /api/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        clients.push(socket);
+    }
+    while server.streams.clients() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // More than the sockets hold.
+    let payload = format!("\"{}\"", "x".repeat(25_000));
+    for _ in 0..800 {
+        publish(&server.journal, "devices/a/t", &payload, Qos::AtLeastOnce).await;
+    }
+    let (mut slow, _dead) = (clients.pop().unwrap(), clients.pop().unwrap());
+    let mut buffer = vec![0; 200_000];
+    while server.streams.clients() > 1 {
+        slow.read_exact(&mut buffer).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The slow one is still served.
+    for _ in 0..10 {
+        slow.read_exact(&mut buffer).await.unwrap();
+    }
+    assert_eq!(server.streams.clients(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_the_long_poll_comes_at_once_or_when_there_is_something() {
+    let server = TestServer::start().await;
+    let (_, empty) = server.json("/api/events?wait=0").await;
+    assert_eq!(empty["messages"], json!([]));
+    let mut last = empty["lastEventId"].as_str().unwrap().to_owned();
+    // What was there before, also behind the window; then what comes while it waits.
+    for n in 0..3 {
+        let publishing = async {
+            if n > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            publish(&server.journal, "other", "{}", Qos::AtLeastOnce).await;
+            publish(&server.journal, "devices/a/t", &format!("{{\"n\":{n}}}"), Qos::AtLeastOnce).await.last()
+        };
+        let path = format!("/api/events?wait=50&topic=devices/%23&topic=x&after={last}");
+        let ((status, answer), sequence) = if n == 0 {
+            let sequence = publishing.await;
+            (server.json(&path).await, sequence)
+        } else {
+            tokio::join!(server.json(&path), publishing)
+        };
+        assert_eq!(status, StatusCode::OK);
+        last = format!("{}-{sequence}", server.journal.epoch());
+        assert_eq!(answer["messages"].as_array().unwrap().len(), 1, "{answer}");
+        assert_eq!((&answer["messages"][0]["id"], &answer["lastEventId"]), (&json!(last), &json!(last)));
+    }
+    // An id of another journal: what is missing is said, and what there is comes.
+    let (_, answer) = server.json("/api/events?after=00000000-7").await;
+    let kinds: Vec<_> = answer["messages"].as_array().unwrap().iter().map(|message| &message["type"]).collect();
+    assert_eq!((kinds[0], kinds.len()), (&json!("gap"), 7), "{answer}");
+    let (status, _) = server.json("/api/events?wait=0&cursor=x").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

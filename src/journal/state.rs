@@ -43,6 +43,10 @@ pub enum Consumer {
     Dispatcher,
     /// What is known of devices.
     Devices,
+    /// The lives whose stream ids are valid.
+    Streams,
+    /// Keys of publications that came by HTTP.
+    Publishing,
 }
 
 impl Consumer {
@@ -50,6 +54,8 @@ impl Consumer {
         match self {
             Self::Dispatcher => "checkpoint",
             Self::Devices => "devices",
+            Self::Streams => "streams",
+            Self::Publishing => "publishing",
         }
     }
 }

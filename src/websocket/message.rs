@@ -157,7 +157,10 @@ pub fn write_pong(payload: &[u8], out: &mut Vec<u8>) {
 /// Appends a Close frame: a status code and why, of which as much is sent as has room.
 pub fn write_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let mut payload = code.to_be_bytes().to_vec();
-    let room = reason.floor_char_boundary(MAXIMUM_CONTROL_BYTES - payload.len());
+    let mut room = reason.len().min(MAXIMUM_CONTROL_BYTES - payload.len());
+    while !reason.is_char_boundary(room) {
+        room -= 1;
+    }
     payload.extend_from_slice(reason.get(..room).unwrap_or_default().as_bytes());
     frame::encode(Opcode::Close, &payload, out);
 }

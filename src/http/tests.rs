@@ -22,7 +22,6 @@ use crate::{
 struct TestServer {
     address: SocketAddr,
     journal: Journal,
-    streams: Streams,
     stop: CancellationToken,
     running: JoinHandle<()>,
     ready: Arc<AtomicBool>,
@@ -142,7 +141,7 @@ impl TestServer {
             }),
             allowed_origins: vec!["https://example.org".parse().unwrap()],
             descriptors: Arc::new(Descriptors::new(1 << 20, 0, mqtt_reserve, 16)),
-            streams: streams.clone(),
+            streams,
             events: events(&journal),
             devices: Arc::new(TestDevices),
             dead_letters: None,
@@ -160,7 +159,7 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let running = tokio::spawn(server.run(listener, services, stop.clone()));
-        Self { address, journal, streams, stop, running, ready, client: Client::new(), _directory: directory }
+        Self { address, journal, stop, running, ready, client: Client::new(), _directory: directory }
     }
 
     fn url(&self, path: &str) -> String {
@@ -240,43 +239,6 @@ async fn a_foreign_last_event_id_is_a_gap_in_the_header_and_a_fault_in_the_url()
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(problem["parameter"], "last_event_id");
     assert_eq!(problem["detail"], "`last_event_id`: a last event ID looks like 1f3a9c02-48213");
-}
-
-#[tokio::test]
-async fn whoever_takes_nothing_is_given_up_and_whoever_is_slow_is_not() {
-    let server = TestServer::start_with(Server { write_timeout: Duration::from_secs(2), ..Server::default() }).await;
-    let request = "GET /api/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut clients = Vec::new();
-    for _ in 0..2 {
-        let mut socket = TcpStream::connect(server.address).await.unwrap();
-        socket.write_all(request.as_bytes()).await.unwrap();
-        clients.push(socket);
-    }
-    while server.streams.clients() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    // More than the sockets hold.
-    let payload = format!("\"{}\"", "x".repeat(25_000));
-    for _ in 0..800 {
-        publish(&server.journal, "devices/a/t", &payload, Qos::AtLeastOnce).await;
-    }
-    let (mut slow, _dead) = (clients.pop().unwrap(), clients.pop().unwrap());
-    let mut buffer = vec![0; 200_000];
-    while server.streams.clients() > 1 {
-        // Slowly; the kernel tells of room when a third of its buffer has become free.
-        let _nothing = tokio::time::timeout(Duration::from_millis(20), slow.read(&mut buffer)).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(server.streams.clients(), 1);
-    // The slow one gets everything.
-    publish(&server.journal, "devices/a/t", "\"the last\"", Qos::AtLeastOnce).await;
-    let mut text = Vec::new();
-    while !text.ends_with(b"\n\n\r\n") || !text.windows(8).any(|part| part == b"the last") {
-        let read = slow.read(&mut buffer).await.unwrap();
-        assert!(read > 0, "the slow one is given up");
-        text.extend_from_slice(&buffer[..read]);
-        text.drain(..text.len().saturating_sub(2000));
-    }
 }
 
 #[tokio::test]

@@ -73,10 +73,16 @@ impl Epochs {
         Ok(Self { before, now })
     }
 
-    /// The id of a record in this life.
+    /// The id of a record: that of the life which has appended it, so that it is the same ever after.
     #[must_use]
-    pub const fn id(&self, sequence: Sequence) -> LastEventId {
-        LastEventId { epoch: self.now.epoch, sequence }
+    pub fn id(&self, sequence: Sequence) -> LastEventId {
+        let life = if sequence >= self.now.first {
+            &self.now
+        } else {
+            let begun = self.before.partition_point(|life| life.first <= sequence);
+            self.before.get(begun.saturating_sub(1)).unwrap_or(&self.now)
+        };
+        LastEventId { epoch: life.epoch, sequence }
     }
 
     /// The record that an id stands for, if this journal has given it; `visible` is the last one that it can have
@@ -126,6 +132,9 @@ mod tests {
     fn an_id_is_valid_as_far_as_its_life_has_come() {
         let life = |first, epoch| Life { first: Sequence(first), epoch: Epoch(epoch) };
         let epochs = Epochs { before: vec![life(0, 1), life(100, 2)], now: life(200, 3) };
+        for (epoch, sequence) in [(1, 0), (1, 99), (2, 100), (2, 199), (3, 200), (3, 900)] {
+            assert_eq!(epochs.id(Sequence(sequence)), id(epoch, sequence));
+        }
         for (epoch, sequence, is_valid) in [
             (1, 0, true),
             (1, 99, true),

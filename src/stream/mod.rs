@@ -169,7 +169,7 @@ struct Shared {
 }
 
 impl Shared {
-    const fn id(&self, sequence: Sequence) -> LastEventId {
+    fn id(&self, sequence: Sequence) -> LastEventId {
         self.epochs.id(sequence)
     }
 }

@@ -148,7 +148,8 @@ async fn clients_that_change_transports_over_kill_9_see_everything_once() {
         let published = async || bridge.metric("synap_mqtt_messages_received_total").await;
         eventually("some publications", async || (published().await >= enough).then_some(())).await;
         bridge.kill9();
-        publishing.await.unwrap_err();
+        // On a fast machine it was done before.
+        drop(publishing.await);
         over.send_replace(true);
         watchers = Vec::new();
         for roaming in roaming {

@@ -212,6 +212,49 @@ pub const STREAM_CHUNK_BYTES: usize = 32 << 10;
 /// in memory; the others wait their turn.
 pub const STREAM_REPLAYS: usize = 4;
 
+/// Events that wait for a client that asks for best effort; beyond, the oldest are dropped. Some seconds of a busy
+/// device, and a fraction of a second to show.
+pub const STREAM_QUEUE: usize = 1_000;
+
+/// Events of one topic that a client of the latest values gets a second, unless asked otherwise: more than a
+/// number can be read.
+pub const STREAM_RATE: u32 = 4;
+
+/// The same at most: what a screen shows.
+pub const MAXIMUM_STREAM_RATE: u32 = 60;
+
+/// Topics of which the newest event is known, for snapshots and the latest values; some 200 bytes each, once
+/// somebody has asked for one. Beyond, those go that have not changed for longest.
+pub const STREAM_TOPICS: usize = 50_000;
+
+/// Starts of the bridge of which stream ids stay valid, as far as the journal reaches back.
+pub const STREAM_LIVES: usize = 1_000;
+
+/// Time after which a client that lost its stream comes back, at least.
+pub const STREAM_RETRY_MILLISECONDS: u32 = 2_000;
+
+/// By how much it is more for some, so that not all of them come at once.
+pub const STREAM_RETRY_SPREAD_MILLISECONDS: u32 = 2_000;
+
+/// Time that a client may wait for one answer with events: below the 60 s at which proxies commonly give up.
+pub const POLL_WAIT: Duration = Duration::from_secs(50);
+
+/// Events that may be under way to a client of the WebSocket that acknowledges them, at most.
+pub const MAXIMUM_STREAM_WINDOW: usize = 1_000;
+
+/// Connections of the stream's WebSocket: some 5 kB each while they are idle.
+pub const EVENT_SOCKETS: usize = 16_384;
+
+/// Bytes of one message that a client of it sends, which is in memory whole: 190 kB of payload in Base64. Larger
+/// ones have `POST /api/publish`.
+pub const SOCKET_MESSAGE_BYTES: usize = 256 << 10;
+
+/// Pings without any answer after which a client of it is given up.
+pub const SOCKET_PINGS: u32 = 2;
+
+/// Bytes of a request to publish: a payload of the largest packet in Base64, and room for the rest.
+pub const PUBLISH_BODY_BYTES: usize = 2 << 20;
+
 /// Values of one kind of filter that a stream may name. Each costs every client's every event.
 pub const STREAM_FILTERS: usize = 32;
 
@@ -235,6 +278,9 @@ pub const SESSIONS_PAGE_BYTES: usize = 4 << 20;
 
 /// Questions about sessions that wait for the dispatcher; whoever asks another waits.
 pub const SESSION_QUESTIONS: usize = 16;
+
+/// Retained messages that are looked at in the dispatcher's own time for a stream that begins with them.
+pub const RETAINED_STEP: usize = 256;
 
 /// Devices on one page of `GET /api/devices`, unless asked otherwise.
 pub const DEVICES_PAGE: u16 = 100;
@@ -312,6 +358,11 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Bytes that the HTTP server buffers for one connection before it waits for the client.
 pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
+
+/// Time for which a client of the HTTP server may take nothing of what waits for it: longer than a mobile network is
+/// away in a tunnel, shorter than it is worth holding its buffers. The system tells of room once a third of its own
+/// buffer is free, up to 1.3 MB: a client that is behind on a link slower than that gets what is under way, and resumes.
+pub const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time that answers in progress get when the HTTP server stops. Streams end at once.
 pub const HTTP_DRAIN: Duration = Duration::from_secs(5);
@@ -426,6 +477,15 @@ pub const ROLLUP_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long after a message a device may send it again, with the same name, and the table still has
 /// it once: a day, for devices that were switched off in between.
 pub const DEDUPE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the name of what was published by HTTP is remembered: a day, for programs that try again after a night.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// How often names are looked for that are older.
+pub const IDEMPOTENCY_UPKEEP: Duration = Duration::from_secs(3600);
+
+/// Names that are looked at in one step of it.
+pub const IDEMPOTENCY_STEP: usize = 256;
 
 /// Dead letters that are replayed in one transaction.
 pub const REPLAY_LETTERS: i64 = 200;

@@ -100,6 +100,7 @@ fn collect_streams(streams: &Streams) {
     counter!("synap_mqtt_stream_events_encoded_total").absolute(statistics.encoded() + statistics.replayed());
     counter!("synap_mqtt_stream_bytes_total").absolute(statistics.bytes_sent());
     counter!("synap_mqtt_stream_gaps_total").absolute(statistics.gaps());
+    counter!("synap_mqtt_stream_dropped_total").absolute(statistics.dropped());
 }
 
 fn collect_writer(writer: &Statistics, durable: Sequence) {

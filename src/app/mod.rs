@@ -14,7 +14,9 @@ mod greeting;
 mod health;
 pub mod import;
 mod metrics;
+mod publishing;
 mod reload;
+mod retained;
 mod routes;
 mod rules;
 mod sessions;
@@ -43,8 +45,11 @@ use crate::{
     journal::{Journal, JournalOptions, LogOptions, StateStore},
     limits,
     mapping::Mapper,
-    mqtt::{self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, RetainedLimits, Terms},
-    stream::{History, StreamOptions, Streams},
+    mqtt::{
+        self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, Publishing, RetainedLimits,
+        Terms,
+    },
+    stream::{Epochs, History, Sources, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale::{self, Keep, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
@@ -61,6 +66,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let mut consumers = JoinSet::new();
     let admissions = Admissions::read(&settings)?;
     let (journal, store) = open_journal(&settings)?;
+    let epochs = Epochs::begin(&journal, &store).context("begin a new life of the streams")?;
     let mapper = event_mapper(&settings, &journal)?;
     let policy = Arc::clone(&mapper);
     let broker = Broker::new(
@@ -72,7 +78,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let mut dispatcher = restore(&broker, Arc::clone(&store)).await?;
     dispatcher.close_orphans().await;
 
-    let devices = recall(&journal, &mapper, store).await?;
+    let devices = recall(&journal, &mapper, Arc::clone(&store)).await?;
 
     let database = database(&settings)?;
     if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
@@ -107,7 +113,13 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
-    let streams = Streams::new(journal.clone(), Arc::clone(&mapper), &options);
+    let sources = Sources {
+        journal: journal.clone(),
+        mapper: Arc::clone(&mapper),
+        epochs,
+        retained: Some(Arc::new(retained::Retained(Arc::clone(&broker)))),
+    };
+    let streams = Streams::new(sources, &options);
     let hub = streams.clone();
     let stop_hub = stop.consumers.clone();
     consumers.spawn(async move { hub.run(stop_hub).await });
@@ -153,8 +165,13 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let passwords = admissions.reader();
     let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone(), passwords)?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
-    let door = Door::new(Arc::clone(&broker), http_terms, admissions.of(settings.http.authentication));
+    let admission = admissions.of(settings.http.authentication);
+    let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);
+    // Nobody can show an account there yet.
+    let publisher = (!admission.is_required()).then(|| Arc::new(publishing::ByHttp(publishing)) as _);
+    let door = Door::new(Arc::clone(&broker), http_terms, admission);
     let services = Services {
+        publisher,
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,

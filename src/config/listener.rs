@@ -195,7 +195,7 @@ pub struct HttpSettings {
     /// Address and port.
     #[serde(deserialize_with = "from_text")]
     pub bind: SocketAddr,
-    /// Origins of web pages that may speak MQTT over WebSocket besides its own.
+    /// Origins of web pages that may connect by WebSocket and publish, besides its own.
     pub allowed_origins: Vec<PageOrigin>,
     /// What clients of MQTT over WebSocket must say of themselves.
     #[serde(skip_serializing_if = "Option::is_none")]

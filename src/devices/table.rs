@@ -163,7 +163,10 @@ fn values(state: &DeviceState) -> usize {
 fn update(state: &mut DeviceState, publication: &Publication<'_>, event: &SynapEvent<'_>) {
     state.last_seen = publication.received;
     state.events += 1;
-    set(&mut state.client_id, publication.client_id);
+    // What came by HTTP has none, and says nothing of the device's own.
+    if !publication.client_id.is_empty() {
+        set(&mut state.client_id, publication.client_id);
+    }
     set(&mut state.last_type, &event.event_type);
     set(&mut state.last_topic, publication.topic);
     if publication.retain {

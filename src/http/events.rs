@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     EventStore, QueryError,
     parameters::{self, EventsRequest, Format},
+    poll,
     problem::Problem,
     routes::Context,
 };
@@ -28,8 +29,11 @@ use crate::{
     types::{EventPage, EventQuery},
 };
 
-/// `GET /api/events`
+/// `GET /api/events`: stored ones, or, with `after` or `wait`, those that come next.
 pub async fn list(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    if let Some(subscription) = parameters::poll(&uri, &context.services.streams)? {
+        return Ok(poll::answer(&context, subscription));
+    }
     let EventsRequest { query, format, most } = parameters::events(&uri, &headers)?;
     let store = Arc::clone(&context.services.events);
     // The first page before anything is said, so that a refusal is one.

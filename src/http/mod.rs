@@ -1,5 +1,6 @@
-//! The HTTP server: the event stream, stored events, MQTT sessions, metrics, health, the page at
-//! `/`, and the door to MQTT over WebSocket.
+//! The HTTP server: the event stream over three transports (`stream`, `socket`, `poll`), the way back to devices
+//! (`publish`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
+//! WebSocket. Who may what is decided in `caller`.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
 //! task of its connection. Nothing here keeps state of its own: what is shown is injected with
@@ -8,14 +9,20 @@
 //! proxy in front that knows its users.
 
 mod assets;
+mod caller;
 mod events;
 mod host;
 mod mqtt;
 mod parameters;
+mod patient;
+mod poll;
 mod problem;
+mod publish;
 mod routes;
 mod series;
 mod server;
+mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +39,8 @@ use crate::{
     timescale,
     types::{
         Bucket, ConsumersInfo, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery,
-        EventPage, EventQuery, HealthSnapshot, Origin, Peer, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
+        EventPage, EventQuery, HealthSnapshot, Origin, Peer, PublishRequest, Published, SeriesQuery, SessionInfo,
+        SessionPage, SessionQuery,
     },
     websocket::WebSocket,
 };
@@ -49,9 +57,11 @@ pub struct Services {
     pub events: Arc<dyn EventStore>,
     /// Behind `/api/dead-letters`, where there is a database.
     pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
+    /// Behind `/api/publish`; none where nobody may publish this way.
+    pub publisher: Option<Arc<dyn Publisher>>,
     /// Behind `/mqtt`.
     pub mqtt: Arc<MqttDoor>,
-    /// Origins of web pages that may speak MQTT besides its own.
+    /// Origins of web pages that may connect by WebSocket and publish, besides its own.
     pub allowed_origins: Vec<Origin>,
     /// Who may still take a file descriptor.
     pub descriptors: Arc<Descriptors>,
@@ -75,6 +85,35 @@ pub trait EventStore: Send + Sync {
     fn event(&self, id: Uuid) -> BoxFuture<'_, Result<Option<String>, QueryError>>;
     /// One metric over time: the buckets that have a value.
     fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Vec<Bucket>, QueryError>>;
+}
+
+/// Where messages to devices go.
+pub trait Publisher: Send + Sync {
+    /// Publishes; returns when it is on disk. Goes on when it is dropped.
+    fn publish(&self, request: PublishRequest) -> BoxFuture<'_, Result<Published, PublishRefusal>>;
+}
+
+/// Why nothing was published, in words for whoever asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishRefusal {
+    /// It cannot be published as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The caller may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It is too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Another request of the same name is under way.
+    #[error("{0}")]
+    InProgress(String),
+    /// The name was used for something else.
+    #[error("{0}")]
+    KeyReused(String),
+    /// It cannot be stored now.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Where dead letters are asked for.

@@ -6,10 +6,10 @@ use axum::{extract::Request, http::StatusCode, response::Response};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::net::TcpStream;
 
-use super::{Services, problem::Problem};
+use super::{Services, patient::Patient, problem::Problem};
 use crate::{
     types::Peer,
-    websocket::{self, Policy, WebSocket},
+    websocket::{self, Policy, Protocol, WebSocket},
 };
 
 /// The connection that a request came on; an extension of each request.
@@ -21,7 +21,7 @@ pub struct Arrival {
 
 /// Answers the handshake, and hands the connection over once the answer is sent.
 pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Result<Response, Problem> {
-    let response = websocket::answer(&request, pages)?;
+    let response = websocket::answer(&request, pages, Protocol::Mqtt)?;
     let arrival = request.extensions().get::<Arrival>().copied();
     // From here on it is an MQTT connection like any other.
     let Some(Arrival { peer, .. }) = arrival.filter(|arrival| services.descriptors.admit_stranger(arrival.descriptor))
@@ -31,8 +31,8 @@ pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Res
     let upgraded = hyper::upgrade::on(&mut request);
     let door = Arc::clone(&services.mqtt);
     tokio::spawn(async move {
-        match upgraded.await.map(downcast::<TokioIo<TcpStream>>) {
-            Ok(Ok(parts)) => door(WebSocket::new(parts.io.into_inner(), parts.read_buf), peer),
+        match upgraded.await.map(downcast::<TokioIo<Patient<TcpStream>>>) {
+            Ok(Ok(parts)) => door(WebSocket::new(parts.io.into_inner().into_inner(), parts.read_buf), peer),
             Ok(Err(_)) => tracing::error!(%peer, "an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%peer, %error, "a connection ended before it became a WebSocket"),
         }

@@ -1,15 +1,16 @@
 //! Query parameters of the event, device and session routes, parsed once. Unknown names are ignored: clients
 //! written for the pod may send their own.
 
-use axum::http::{HeaderMap, Uri, header};
+use std::time::Duration;
 
+use axum::http::{HeaderMap, Uri, header};
 use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::{
     limits,
-    stream::{DeviceName, Filter, Start},
-    types::{DeadLetterQuery, DeviceQuery, EventQuery, SessionQuery, TopicFilter},
+    stream::{DeviceName, Filter, Form, Mode, Start, Streams, Subscription},
+    types::{DeadLetterQuery, DeviceQuery, EventQuery, LastEventId, Sequence, SessionQuery, TopicFilter},
 };
 
 /// Names and values, decoded, in order.
@@ -28,8 +29,7 @@ impl Parameters {
         let values = self.0.iter().filter(|(other, value)| other == name && !value.is_empty());
         let values: Vec<_> = values.map(|(_, value)| value.as_str()).collect();
         if values.len() > limits::STREAM_FILTERS {
-            let most = limits::STREAM_FILTERS;
-            return Err(Problem::parameter(name, format_args!("expected at most {most} values, not {}", values.len())));
+            return Err(too_many(name, values.len()));
         }
         if values.iter().any(|value| value.contains('\0')) {
             return Err(Problem::parameter(name, "must not contain U+0000"));
@@ -96,6 +96,11 @@ impl Parameters {
     }
 }
 
+/// More values of one kind than a filter may have.
+pub fn too_many(name: &'static str, count: usize) -> Problem {
+    Problem::parameter(name, format_args!("expected at most {} values, not {count}", limits::STREAM_FILTERS))
+}
+
 /// A `topic`. An unescaped `+` is decoded to a space, so a level of one space means `+`.
 fn topic_filter(text: &str) -> Result<TopicFilter, Problem> {
     let levels: Vec<_> = text.split('/').map(|level| if level == " " { "+" } else { level }).collect();
@@ -110,20 +115,95 @@ fn owned(values: Vec<&str>) -> Vec<String> {
 /// browser that reconnects sends its first URL again. The header is never refused, because an
 /// answer other than 200 stops an `EventSource` for good; a wrong parameter is a
 /// programmer's, and is.
-pub fn stream(uri: &Uri, headers: &HeaderMap) -> Result<(Filter, Start), Problem> {
+pub fn stream(uri: &Uri, headers: &HeaderMap, streams: &Streams) -> Result<Subscription, Problem> {
     let parameters = Parameters::of(uri);
-    let filter = Filter {
-        topics: parameters.all("topic")?.into_iter().map(topic_filter).collect::<Result<_, _>>()?,
-        types: owned(parameters.all("type")?),
-        devices: parameters.all("device")?.into_iter().map(DeviceName::from).collect(),
-    };
     let parameter = parameters.parse("last_event_id")?;
     let header = headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()));
     let start = match header.filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_or_else(|_| Start::Unknown(text.into_owned()), Start::After),
         None => parameter.map_or(Start::Now, Start::After),
     };
-    Ok((filter, start))
+    let form = Form::Sse { named: parameters.flag("named")? };
+    Ok(Subscription { start, form, ..parameters.subscription(streams)? })
+}
+
+/// What belongs to stored events alone.
+const STORED_ONLY: [&str; 8] = ["subject", "correlation", "from", "to", "order", "limit", "cursor", "format"];
+
+/// What a client asks of the next events, where it asks for them: what it asks of the stream, and how long it
+/// waits for one.
+pub fn poll(uri: &Uri, streams: &Streams) -> Result<Option<Subscription>, Problem> {
+    let parameters = Parameters::of(uri);
+    let (after, wait) = (parameters.parse("after")?, parameters.one("wait")?);
+    if after.is_none() && wait.is_none() {
+        return Ok(None);
+    }
+    for name in STORED_ONLY {
+        if parameters.one(name)?.is_some() {
+            return Err(Problem::parameter(name, "is for stored events, and `after` and `wait` ask for the next ones"));
+        }
+    }
+    let most = limits::POLL_WAIT.as_secs();
+    let seconds = wait.map_or(Some(0), |text| text.parse().ok().filter(|seconds| *seconds <= most));
+    let seconds = seconds
+        .ok_or_else(|| Problem::parameter("wait", format_args!("expected a number of seconds from 0 to {most}")))?;
+    let wait = Duration::from_secs(seconds);
+    let start = after.map_or(Start::Now, Start::After);
+    let subscription = parameters.subscription(streams)?;
+    Ok(Some(Subscription { start, form: Form::Lines, heartbeat: Some(wait), ..subscription }))
+}
+
+/// Whether a client of the WebSocket wants its messages compressed.
+pub fn compressed(uri: &Uri) -> Result<bool, Problem> {
+    Parameters::of(uri).flag("compress")
+}
+
+impl Parameters {
+    /// What every transport of the stream is asked in the same words.
+    fn subscription(&self, streams: &Streams) -> Result<Subscription, Problem> {
+        let filter = Filter {
+            topics: self.all("topic")?.into_iter().map(topic_filter).collect::<Result<_, _>>()?,
+            types: owned(self.all("type")?),
+            devices: self.all("device")?.into_iter().map(DeviceName::from).collect(),
+        };
+        let rate = self.one("rate")?.map(|text| text.parse().map_err(|_| Problem::parameter("rate", rate_hint())));
+        let mode = mode(self.one("mode")?, rate.transpose()?)?;
+        let snapshot = self.flag("snapshot")?;
+        let until = self.parse::<LastEventId>("until")?;
+        if until.is_some() && (snapshot || matches!(mode, Mode::Latest { .. })) {
+            return Err(Problem::parameter(
+                "until",
+                "is for a replay, which has neither a snapshot nor the latest values only",
+            ));
+        }
+        let until = until.map(|id| {
+            streams.resolve(id).ok_or_else(|| Problem::parameter("until", "expected an id that this bridge has given"))
+        });
+        let until = until.transpose()?.unwrap_or(Sequence(u64::MAX));
+        Ok(Subscription { filter, mode, snapshot, until, ..Subscription::default() })
+    }
+}
+
+/// The mode of this name, with a rate where it has one.
+pub fn mode(name: Option<&str>, rate: Option<u32>) -> Result<Mode, Problem> {
+    let mode = match name {
+        None | Some("guaranteed") => Mode::Guaranteed,
+        Some("best-effort") => Mode::BestEffort,
+        Some("latest") => Mode::latest_by_default(),
+        Some(_) => return Err(Problem::parameter("mode", "expected guaranteed, best-effort or latest")),
+    };
+    match (mode, rate) {
+        (_, None) => Ok(mode),
+        (Mode::Latest { .. }, Some(rate)) if (1..=limits::MAXIMUM_STREAM_RATE).contains(&rate) => {
+            Ok(Mode::latest(rate))
+        }
+        (Mode::Latest { .. }, Some(_)) => Err(Problem::parameter("rate", rate_hint())),
+        _ => Err(Problem::parameter("rate", "is for mode=latest")),
+    }
+}
+
+fn rate_hint() -> String {
+    format!("expected events of one topic a second, a number from 1 to {}", limits::MAXIMUM_STREAM_RATE)
 }
 
 /// How stored events are written.

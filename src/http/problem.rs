@@ -35,6 +35,21 @@ impl Problem {
         Self { status, detail: detail.into(), parameter: None, header: None }
     }
 
+    /// The problem as it is answered, for answers that are no HTTP.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self.body()).unwrap_or_default()
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            parameter: self.parameter,
+        }
+    }
+
     /// 400: a query parameter has a value that it cannot have.
     pub fn parameter(name: &'static str, detail: impl std::fmt::Display) -> Self {
         let detail = format!("`{name}`: {detail}");
@@ -91,14 +106,7 @@ impl From<ConsumersUnavailable> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            parameter: self.parameter,
-        };
-        let text = serde_json::to_string(&body).unwrap_or_default();
+        let text = serde_json::to_string(&self.body()).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], text).into_response();
         response.headers_mut().extend(self.header);

@@ -4,38 +4,58 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
-use futures_util::StreamExt;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, series};
+use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream};
 use crate::{
+    limits,
     types::{ConsumersInfo, DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
+
+/// The one path that is not read.
+const PUBLISH: &str = "/api/publish";
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
 pub struct Context {
     pub services: Services,
-    /// Which web pages may speak MQTT.
-    pages: Arc<Policy>,
+    /// Which web pages may connect and publish.
+    pub pages: Arc<Policy>,
+    pub sockets: Sockets,
     pub stop: CancellationToken,
 }
 
+/// The WebSockets of the stream: connections that are no requests any more.
+#[derive(Clone)]
+pub struct Sockets {
+    /// Held by each.
+    pub places: Arc<Semaphore>,
+    pub tasks: TaskTracker,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(limits::EVENT_SOCKETS)), tasks: TaskTracker::new() }
+    }
+}
+
 /// All routes. With `is_local`, only requests for this machine by name are answered.
-pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Router {
+pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_local: bool) -> Router {
     let pages = Arc::new(Policy { allowed_origins: services.allowed_origins.clone(), is_local });
     let router = Router::new()
-        .route("/api/events/stream", get(stream))
+        .route("/api/events/stream", get(stream::events))
+        .route("/api/events/ws", get(socket::events))
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::one))
+        .route(PUBLISH, post(publish::publish))
         .route("/api/dead-letters", get(dead_letters))
         .route("/mqtt", get(mqtt))
         .route("/api/devices", get(devices))
@@ -50,7 +70,7 @@ pub fn router(services: Services, stop: CancellationToken, is_local: bool) -> Ro
         .merge(assets::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Context { services, pages, stop });
+        .with_state(Context { services, pages, sockets, stop });
     let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
     router.layer(middleware::map_response(guard))
 }
@@ -63,18 +83,6 @@ async fn guard(mut response: Response) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-async fn stream(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let (filter, start) = parameters::stream(&uri, &headers)?;
-    let bodies = context.services.streams.open(filter, start, context.stop);
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache, no-store"),
-        // A proxy that buffers would hold events back.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
 }
 
 async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<DeadLetterPage>, Problem> {
@@ -148,5 +156,6 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can be read with GET, not {method}", uri.path()))
+    let right = if uri.path() == PUBLISH { "takes POST" } else { "can be read with GET" };
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} {right}, not {method}", uri.path()))
 }

@@ -2,7 +2,7 @@
 //! that begins with its preface.
 //!
 //! Bounded by construction: so many connections, so long for the head of a request, so many
-//! bytes waiting for a client. An error of one connection ends that connection; an error of
+//! bytes waiting for a client, so long for it to take any of them. An error of one connection ends that connection; an error of
 //! accepting is logged and passed.
 
 use std::{
@@ -30,7 +30,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{Services, mqtt::Arrival, routes};
+use super::{
+    Services,
+    mqtt::Arrival,
+    patient::Patient,
+    routes::{self, Sockets},
+};
 use crate::limits;
 
 /// Pause after accepting failed: it is mostly for want of file descriptors.
@@ -46,6 +51,8 @@ pub struct Server {
     pub connections: usize,
     /// Time for a client to send the head of a request.
     pub head_timeout: Duration,
+    /// Time for which a client may take nothing of what waits for it.
+    pub write_timeout: Duration,
     /// Time for answers in progress once it is to stop.
     pub drain: Duration,
 }
@@ -55,6 +62,7 @@ impl Default for Server {
         Self {
             connections: limits::HTTP_CONNECTIONS,
             head_timeout: limits::HTTP_HEAD_TIMEOUT,
+            write_timeout: limits::HTTP_WRITE_TIMEOUT,
             drain: limits::HTTP_DRAIN,
         }
     }
@@ -66,7 +74,8 @@ impl Server {
     pub async fn run(self, listener: TcpListener, services: Services, stop: CancellationToken) {
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let descriptors = Arc::clone(&services.descriptors);
-        let router = routes::router(services, stop.clone(), is_local);
+        let sockets = Sockets::default();
+        let router = routes::router(services, sockets.clone(), stop.clone(), is_local);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -92,9 +101,14 @@ impl Server {
             }
         }
         drop(listener);
-        let drained = timeout(self.drain, async { while connections.join_next().await.is_some() {} }).await;
-        if drained.is_err() {
-            tracing::warn!(connections = connections.len(), "HTTP connections are cut off");
+        sockets.tasks.close();
+        let drained = timeout(self.drain, async {
+            while connections.join_next().await.is_some() {}
+            sockets.tasks.wait().await;
+        });
+        if drained.await.is_err() {
+            let connections = connections.len() + sockets.tasks.len();
+            tracing::warn!(connections, "HTTP connections are cut off");
         }
     }
 }
@@ -114,7 +128,8 @@ async fn serve(socket: TcpStream, peer: SocketAddr, router: Router, server: Serv
         }
     });
     let builder = builder(&server);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
+    let socket = TokioIo::new(Patient::new(socket, server.write_timeout));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(socket, service));
     let mut first_head = pin!(sleep(server.head_timeout));
     let (mut is_stopping, mut is_late) = (false, false);
     loop {

@@ -152,6 +152,7 @@ impl TestServer {
         let (streams, stop) = start(&journal, 1 << 20);
         let ready = Arc::new(AtomicBool::new(true));
         let services = Services {
+            publisher: None,
             mqtt: Arc::new(|mut stream, peer| {
                 tokio::spawn(async move {
                     // Stands for the broker: says who came, and what they said.
@@ -263,6 +264,41 @@ async fn a_foreign_last_event_id_is_a_gap_in_the_header_and_a_fault_in_the_url()
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(problem["parameter"], "last_event_id");
     assert_eq!(problem["detail"], "`last_event_id`: a last event ID looks like 1f3a9c02-48213");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_long_poll_comes_at_once_or_when_there_is_something() {
+    let server = TestServer::start().await;
+    let (_, empty) = server.json("/api/events?wait=0").await;
+    assert_eq!(empty["messages"], json!([]));
+    let mut last = empty["lastEventId"].as_str().unwrap().to_owned();
+    // What was there before, also behind the window; then what comes while it waits.
+    for n in 0..3 {
+        let publishing = async {
+            if n > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            publish(&server.journal, "other", "{}", Qos::AtLeastOnce).await;
+            publish(&server.journal, "devices/a/t", &format!("{{\"n\":{n}}}"), Qos::AtLeastOnce).await.last()
+        };
+        let path = format!("/api/events?wait=50&topic=devices/%23&topic=x&after={last}");
+        let ((status, answer), sequence) = if n == 0 {
+            let sequence = publishing.await;
+            (server.json(&path).await, sequence)
+        } else {
+            tokio::join!(server.json(&path), publishing)
+        };
+        assert_eq!(status, StatusCode::OK);
+        last = format!("{}-{sequence}", server.journal.epoch());
+        assert_eq!(answer["messages"].as_array().unwrap().len(), 1, "{answer}");
+        assert_eq!((&answer["messages"][0]["id"], &answer["lastEventId"]), (&json!(last), &json!(last)));
+    }
+    // An id of another journal: what is missing is said, and what there is comes.
+    let (_, answer) = server.json("/api/events?after=00000000-7").await;
+    let kinds: Vec<_> = answer["messages"].as_array().unwrap().iter().map(|message| &message["type"]).collect();
+    assert_eq!((kinds[0], kinds.len()), (&json!("gap"), 7), "{answer}");
+    let (status, _) = server.json("/api/events?wait=0&cursor=x").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -45,6 +45,10 @@ pub enum Consumer {
     Devices,
     /// What messages refer to that came before them.
     Lessons,
+    /// The lives whose stream ids are valid.
+    Streams,
+    /// Keys of publications that came by HTTP.
+    Publishing,
 }
 
 impl Consumer {
@@ -53,6 +57,8 @@ impl Consumer {
             Self::Dispatcher => "checkpoint",
             Self::Devices => "devices",
             Self::Lessons => "lessons",
+            Self::Streams => "streams",
+            Self::Publishing => "publishing",
         }
     }
 }

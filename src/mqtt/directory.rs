@@ -1,4 +1,5 @@
-//! What sessions there are, for people who ask: a page at a time, in the order of client identifiers.
+//! What sessions there are, for people who ask: a page at a time, in the order of client identifiers. And what is
+//! retained, for streams that begin with it.
 //!
 //! Three places know something of a session: its living half, the connection ([`super::presence`]), and
 //! the ledger, which is the dispatcher's. The first two are looked at here, in the time of whoever asks;
@@ -20,8 +21,9 @@ use super::{
     session::{Session, SessionId},
 };
 use crate::{
+    journal::OwnedRecord,
     limits,
-    types::{Micros, SessionInfo, SessionPage, SessionQuery},
+    types::{Micros, Sequence, SessionInfo, SessionPage, SessionQuery},
 };
 
 /// Why there is no answer.
@@ -32,15 +34,26 @@ pub enum DirectoryError {
     Unavailable,
 }
 
-/// What the ledger knows of sessions, in the order in which they are asked for.
-pub struct Question {
-    sessions: Vec<SessionId>,
-    answer: oneshot::Sender<Vec<Option<Recorded>>>,
+/// What only the dispatcher knows.
+pub enum Question {
+    /// What the ledger has of sessions, in the order in which they are asked for.
+    Sessions { sessions: Vec<SessionId>, answer: oneshot::Sender<Vec<Option<Recorded>>> },
+    /// Retained messages behind a topic that are older than a record.
+    Retained { after: Option<String>, before: Sequence, answer: oneshot::Sender<RetainedPage> },
+}
+
+/// Some retained messages, by topic.
+#[derive(Clone, Debug, Default)]
+pub struct RetainedPage {
+    /// The messages.
+    pub messages: Vec<Arc<OwnedRecord>>,
+    /// The topic behind which there may be more.
+    pub next: Option<String>,
 }
 
 /// What is on record of a session.
 #[derive(Clone, Copy, Debug)]
-struct Recorded {
+pub struct Recorded {
     since: Micros,
     expiry: u32,
     expires_at: Option<Micros>,
@@ -59,21 +72,27 @@ impl Directory {
         receiver
     }
 
-    async fn ask(&self, sessions: Vec<SessionId>) -> Result<Vec<Option<Recorded>>, DirectoryError> {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, DirectoryError> {
         let sender = self.0.lock().clone().ok_or(DirectoryError::Unavailable)?;
         let (answer, answered) = oneshot::channel();
-        sender.send(Question { sessions, answer }).await.map_err(|_| DirectoryError::Unavailable)?;
+        sender.send(question(answer)).await.map_err(|_| DirectoryError::Unavailable)?;
         answered.await.map_err(|_| DirectoryError::Unavailable)
     }
 }
 
 impl Dispatch {
-    /// Answers from the ledger.
+    /// Answers from the ledger and the retained messages. Whoever asked may have gone.
     pub(super) fn answer(&self, question: Question) {
-        let recorded = |id: &SessionId| self.ledger.get(*id).map(Recorded::of);
-        let answer = question.sessions.iter().map(recorded).collect();
-        // Whoever asked may have gone.
-        drop(question.answer.send(answer));
+        match question {
+            Question::Sessions { sessions, answer } => {
+                let recorded = |id: &SessionId| self.ledger.get(*id).map(Recorded::of);
+                drop(answer.send(sessions.iter().map(recorded).collect()));
+            }
+            Question::Retained { after, before, answer } => {
+                let (messages, next) = self.retained.older_than(before, after.as_deref(), limits::RETAINED_STEP);
+                drop(answer.send(RetainedPage { messages, next: next.map(Into::into) }));
+            }
+        }
     }
 }
 
@@ -121,6 +140,19 @@ impl Broker {
         Ok(self.describe(&found, true).await?.pop())
     }
 
+    /// Retained messages behind a topic, by topic, that are older than a record: as many as are found among the next
+    /// [`limits::RETAINED_STEP`].
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub async fn retained_before(
+        &self,
+        before: Sequence,
+        after: Option<String>,
+    ) -> Result<RetainedPage, DirectoryError> {
+        self.directory.ask(|answer| Question::Retained { after, before, answer }).await
+    }
+
     /// Since when a client is connected, if it is.
     #[must_use]
     pub fn connected_since(&self, client_id: &str) -> Option<Micros> {
@@ -143,7 +175,7 @@ impl Broker {
 
     async fn describe(&self, sessions: &[Arc<Session>], filters: bool) -> Result<Vec<SessionInfo>, DirectoryError> {
         let ids = sessions.iter().map(|session| session.id).collect();
-        let recorded = self.directory.ask(ids).await?;
+        let recorded = self.directory.ask(|answer| Question::Sessions { sessions: ids, answer }).await?;
         let described = |(session, recorded): (&Arc<Session>, Option<Recorded>)| self.info(session, recorded, filters);
         Ok(sessions.iter().zip(recorded).map(described).collect())
     }

@@ -6,8 +6,8 @@
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
 //! (packet identifiers out and in); `access` (what a client may do); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
-//! `statistics` and `traffic`; `directory` (what sessions there are, for people), from `presence` and the ledger;
-//! `announce` (devices that come and go, for events) and `orphans` (those of an earlier life).
+//! `statistics` and `traffic`; `publishing` (what comes by HTTP); `directory` (what sessions there are, for people), from
+//! `presence` and the ledger; `announce` (devices that come and go, for events) and `orphans` (those of an earlier life).
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
 //! and in the order of the packets they answer. A client that breaks a rule loses its own
@@ -36,6 +36,7 @@ mod orphans;
 mod part;
 mod presence;
 mod profile;
+mod publishing;
 mod receive;
 mod restore;
 mod retained;
@@ -61,12 +62,13 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use directory::DirectoryError;
+pub use directory::{DirectoryError, RetainedPage};
 pub use dispatcher::Dispatcher;
 pub use ledger::change::rewrite as rewrite_state_change;
 pub use listener::{Door, Listener, ListenerOptions, Terms};
 pub use mailbox::MailboxLimits;
 pub use profile::Profile;
+pub use publishing::{PublishError, Publishing};
 pub use restore::RestoreError;
 pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use super::topic_match::literal_prefix;
 use crate::{
     journal::OwnedRecord,
-    types::{Publication, TopicFilter},
+    types::{Publication, Sequence, TopicFilter},
 };
 
 /// Bounds of what is retained.
@@ -103,6 +103,25 @@ impl Retained {
             .take_while(move |(topic, _)| if wildcards { topic.starts_with(prefix) } else { topic.as_ref() == exact })
     }
 
+    /// Those of the next `count` behind a topic that are older than a record, and where to go on if there are more.
+    pub fn older_than(
+        &self,
+        before: Sequence,
+        after: Option<&str>,
+        count: usize,
+    ) -> (Vec<Arc<OwnedRecord>>, Option<&str>) {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.messages.range::<str, _>((after, Bound::Unbounded)).peekable();
+        let (mut found, mut last) = (Vec::new(), None);
+        for (topic, record) in behind.by_ref().take(count) {
+            last = Some(&**topic);
+            if record.publication().is_some_and(|publication| publication.sequence < before) {
+                found.push(Arc::clone(record));
+            }
+        }
+        (found, last.filter(|_| behind.peek().is_some()))
+    }
+
     /// The messages.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<OwnedRecord>> {
         self.messages.values()
@@ -130,7 +149,7 @@ impl Retained {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Micros, PublishProperties, Qos, Sequence};
+    use crate::types::{Micros, PublishProperties, Qos};
 
     const LIMITS: RetainedLimits = RetainedLimits { messages: 5, bytes: 10_000 };
 
@@ -208,6 +227,23 @@ mod tests {
         let narrow = RetainedLimits { bytes: 0, ..LIMITS };
         assert!(matches!(retained.retain(&publication("a", "longer"), narrow), Change::Full));
         assert!(payloads(&retained, "a").is_empty());
+    }
+
+    #[test]
+    fn old_ones_are_found_a_step_at_a_time() {
+        let mut retained = Retained::default();
+        for (topic, sequence) in [("a", 5), ("b", 1), ("c", 9), ("d", 2)] {
+            retained.retain(&Publication { sequence: Sequence(sequence), ..publication(topic, topic) }, LIMITS);
+        }
+        let step = |after, count| {
+            let (found, next) = retained.older_than(Sequence(5), after, count);
+            let topics: Vec<_> = found.iter().map(|record| record.publication().unwrap().topic.to_owned()).collect();
+            (topics.join(" "), next)
+        };
+        assert_eq!(step(None, 2), ("b".to_owned(), Some("b")));
+        assert_eq!(step(Some("b"), 1), (String::new(), Some("c")));
+        assert_eq!(step(Some("c"), 2), ("d".to_owned(), None));
+        assert_eq!(step(Some("d"), 2), (String::new(), None));
     }
 
     #[test]

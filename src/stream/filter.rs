@@ -49,6 +49,26 @@ impl Filter {
         self.topics.is_empty() && self.types.is_empty() && self.devices.is_empty()
     }
 
+    /// What asks for the values of both.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            topics: with(&self.topics, &other.topics),
+            types: with(&self.types, &other.types),
+            devices: with(&self.devices, &other.devices),
+        }
+    }
+
+    /// What asks for the values that `other` has not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            topics: without(&self.topics, &other.topics),
+            types: without(&self.types, &other.types),
+            devices: without(&self.devices, &other.devices),
+        }
+    }
+
     /// Whether events of this topic may match: what can be told before a record is mapped. Where
     /// topics are asked for, an event without one does not.
     pub(super) fn matches_topic(&self, topic: Option<&str>) -> bool {
@@ -67,6 +87,20 @@ impl Filter {
     pub(super) fn matches_event(&self, event: &Shown<'_>) -> bool {
         self.matches(event.topic(), event.event_type(), event.device())
     }
+}
+
+fn with<T: Clone + PartialEq>(values: &[T], more: &[T]) -> Vec<T> {
+    let mut sum = values.to_vec();
+    for value in more {
+        if !sum.contains(value) {
+            sum.push(value.clone());
+        }
+    }
+    sum
+}
+
+fn without<T: Clone + PartialEq>(values: &[T], fewer: &[T]) -> Vec<T> {
+    values.iter().filter(|value| !fewer.contains(value)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -90,6 +124,18 @@ mod tests {
         assert!(!filter.matches(Some("a/1"), "t.one", None));
         assert!(Filter::default().matches(Some("anything"), "t", None));
         assert!(Filter::default().matches(None, "t", None));
+    }
+
+    #[test]
+    fn values_come_and_go() {
+        let of = |topics: &[&str], types: &[&str]| Filter {
+            topics: topics.iter().map(|topic| topic.parse().unwrap()).collect(),
+            types: types.iter().map(|&name| name.to_owned()).collect(),
+            devices: Vec::new(),
+        };
+        let both = of(&["a", "b"], &[]).with(&of(&["b", "c"], &["t"]));
+        assert_eq!(both, of(&["a", "b", "c"], &["t"]));
+        assert_eq!(both.without(&of(&["b", "x"], &["t"])), of(&["a", "c"], &[]));
     }
 
     #[test]

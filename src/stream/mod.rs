@@ -5,6 +5,9 @@
 //! memory, which the [`hub`] task fills, and where the window does not reach back far enough,
 //! from the journal (`client`). So no event is seen twice and none is missed, whoever is slow.
 //!
+//! What differs between clients is what becomes of one that does not keep up ([`Mode`]), and whether what is
+//! current comes first (`current`). Transports differ in the [`Form`] of what is said and in nothing else.
+//!
 //! Invariants: a client's cursor only rises; everything it wants at or below the cursor was
 //! sent to it, or a `gap` event said that it was not; a client that does not read holds one body of
 //! [`limits::STREAM_BODY_BYTES`] and nothing else. On failure of the disk the stream ends, and
@@ -12,12 +15,15 @@
 
 mod chunk;
 mod client;
+mod current;
+mod epochs;
 mod filter;
 mod frame;
 mod history;
 mod hub;
 mod shown;
 mod source;
+mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
 mod window;
@@ -31,16 +37,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, future::BoxFuture};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use client::Start;
+pub use client::Client;
+pub use epochs::Epochs;
 pub use filter::{DeviceName, Filter};
+pub use frame::Form;
 pub use history::{History, HistoryError};
+pub use subscription::{Mode, Start, Subscription};
 
 use crate::{
-    journal::Journal,
+    journal::{Journal, OwnedRecord, Watermark},
     limits,
     types::{EventMapper, LastEventId, Sequence},
 };
@@ -76,6 +85,7 @@ pub struct StreamStatistics {
     bytes_sent: AtomicU64,
     replayed: AtomicU64,
     gaps: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl StreamStatistics {
@@ -102,6 +112,40 @@ impl StreamStatistics {
     pub fn gaps(&self) -> u64 {
         self.gaps.load(Ordering::Relaxed)
     }
+
+    /// Events that clients of best effort did not get because they were slow.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// What streams are made of.
+#[derive(Clone)]
+pub struct Sources {
+    /// Where events are.
+    pub journal: Journal,
+    /// What makes events of what was published.
+    pub mapper: Arc<dyn EventMapper>,
+    /// Which ids are valid.
+    pub epochs: Epochs,
+    /// What is retained although the journal does not have it any more.
+    pub retained: Option<Arc<dyn RetainedMessages>>,
+}
+
+/// Where retained messages are asked for.
+pub trait RetainedMessages: Send + Sync {
+    /// Some of those behind a topic, by topic, that are older than a record; none when there is no answer.
+    fn page(&self, after: Option<String>, before: Sequence) -> BoxFuture<'_, Option<RetainedPage>>;
+}
+
+/// See [`RetainedMessages`].
+#[derive(Clone, Debug, Default)]
+pub struct RetainedPage {
+    /// The messages, by topic.
+    pub messages: Vec<Arc<OwnedRecord>>,
+    /// The topic behind which there may be more.
+    pub next: Option<String>,
 }
 
 /// All streams of one journal. Cheap to clone.
@@ -114,6 +158,9 @@ struct Shared {
     mapper: Arc<dyn EventMapper>,
     heartbeat: Duration,
     window: window::Window,
+    current: current::Current,
+    epochs: Epochs,
+    retained: Option<Arc<dyn RetainedMessages>>,
     /// How many clients there are.
     clients: watch::Sender<usize>,
     /// Held while a client reads and encodes journal records of its own.
@@ -123,19 +170,23 @@ struct Shared {
 
 impl Shared {
     fn id(&self, sequence: Sequence) -> LastEventId {
-        LastEventId { epoch: self.journal.epoch(), sequence }
+        self.epochs.id(sequence)
     }
 }
 
 impl Streams {
-    /// Streams of the events that `mapper` makes of what `journal` holds.
+    /// Streams of the events that `sources` have.
     #[must_use]
-    pub fn new(journal: Journal, mapper: Arc<dyn EventMapper>, options: &StreamOptions) -> Self {
+    pub fn new(sources: Sources, options: &StreamOptions) -> Self {
+        let Sources { journal, mapper, epochs, retained } = sources;
         Self(Arc::new(Shared {
             journal,
             mapper,
+            epochs,
+            retained,
             heartbeat: options.heartbeat,
             window: window::Window::new(options.window),
+            current: current::Current::default(),
             clients: watch::Sender::new(0),
             replays: Semaphore::new(limits::STREAM_REPLAYS),
             statistics: StreamStatistics::default(),
@@ -150,11 +201,42 @@ impl Streams {
     /// A stream for one client: bodies to write one after the other. It ends when `stop` fires or the journal cannot be read.
     pub fn open(
         &self,
-        filter: Filter,
-        start: Start,
+        subscription: Subscription,
         stop: CancellationToken,
     ) -> impl Stream<Item = Bytes> + Send + use<> {
-        client::Client::new(Arc::clone(&self.0), filter, start, stop).into_bodies()
+        self.client(subscription, stop).into_bodies()
+    }
+
+    /// As [`Streams::open`], for a transport that changes what it asks for.
+    #[must_use]
+    pub fn client(&self, subscription: Subscription, stop: CancellationToken) -> Client {
+        Client::new(Arc::clone(&self.0), subscription, stop)
+    }
+
+    /// Whether a client that resumes from here has got all that it asks for.
+    #[must_use]
+    pub fn is_over(&self, subscription: &Subscription) -> bool {
+        let Start::After(id) = subscription.start else { return false };
+        let visible = self.0.journal.watermark(Watermark::Visible);
+        self.0.epochs.resolve(id, visible).is_some_and(|sequence| sequence >= subscription.until)
+    }
+
+    /// Silence after which a client gets a sign of life.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        self.0.heartbeat
+    }
+
+    /// The id of a record.
+    #[must_use]
+    pub fn id(&self, sequence: Sequence) -> LastEventId {
+        self.0.id(sequence)
+    }
+
+    /// The record that an id stands for, if it is one of this journal.
+    #[must_use]
+    pub fn resolve(&self, id: LastEventId) -> Option<Sequence> {
+        self.0.epochs.resolve(id, self.0.journal.watermark(Watermark::Visible))
     }
 
     /// Clients now.

@@ -81,6 +81,16 @@ impl Window {
         inner.chunks.get(at).map_or(Pull::CaughtUp(inner.end), |chunk| Pull::Chunk(Arc::clone(chunk)))
     }
 
+    /// Everything that follows `cursor`, where the window reaches back that far.
+    pub fn after(&self, cursor: Sequence) -> Vec<Arc<Chunk>> {
+        let inner = self.inner.lock();
+        if cursor < inner.start {
+            return Vec::new();
+        }
+        let at = inner.chunks.partition_point(|chunk| chunk.last() <= cursor);
+        inner.chunks.range(at..).map(Arc::clone).collect()
+    }
+
     /// Changes whenever a cursor may have more to pull.
     pub fn watch(&self) -> watch::Receiver<Sequence> {
         self.end.subscribe()

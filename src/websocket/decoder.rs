@@ -26,6 +26,18 @@ pub enum Violation {
     /// Text instead of MQTT.
     #[error("a WebSocket frame holds text, not MQTT [MQTT-6.0.0-1]")]
     Text,
+    /// Something other than text where text is spoken.
+    #[error("a WebSocket message is not text")]
+    Binary,
+    /// Text that is none.
+    #[error("a WebSocket message of text is not UTF-8 (RFC 6455 section 8.1)")]
+    Utf8,
+    /// A compressed message that is none.
+    #[error("a compressed WebSocket message cannot be read (RFC 7692)")]
+    Compressed,
+    /// More than one message may have.
+    #[error("a WebSocket message is too large")]
+    TooLarge,
 }
 
 impl Violation {
@@ -33,7 +45,9 @@ impl Violation {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::Text => 1003,
+            Self::Text | Self::Binary => 1003,
+            Self::Utf8 | Self::Compressed => 1007,
+            Self::TooLarge => 1009,
             _ => 1002,
         }
     }
@@ -147,7 +161,7 @@ impl Decoder {
 
 /// Status codes that a Close frame may hold (RFC 6455 section 7.4 and the registry it founds).
 /// Its text is not looked at.
-fn check_close(payload: &[u8]) -> Result<(), Violation> {
+pub(super) fn check_close(payload: &[u8]) -> Result<(), Violation> {
     match payload.first_chunk().map(|code| u16::from_be_bytes(*code)) {
         None if payload.is_empty() => Ok(()),
         Some(1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(()),

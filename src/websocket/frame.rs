@@ -8,6 +8,8 @@ pub const MAXIMUM_CONTROL_BYTES: usize = 125;
 
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The reserved bit that says that a message is compressed, where that is agreed to (RFC 7692 section 6).
+const COMPRESSED: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
@@ -34,6 +36,8 @@ impl Opcode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub is_final: bool,
+    /// Only where compression is agreed to.
+    pub is_compressed: bool,
     pub opcode: Opcode,
     pub length: u64,
     pub mask: [u8; 4],
@@ -52,9 +56,17 @@ pub enum HeadError {
 pub struct PartialHead {
     bytes: [u8; MAXIMUM_HEAD_BYTES],
     filled: u8,
+    /// Reserved bits that may be set.
+    allowed: u8,
 }
 
 impl PartialHead {
+    /// Nothing has come; messages may be compressed, or not.
+    pub const fn new(may_be_compressed: bool) -> Self {
+        let allowed = if may_be_compressed { COMPRESSED } else { 0 };
+        Self { bytes: [0; MAXIMUM_HEAD_BYTES], filled: 0, allowed }
+    }
+
     /// Takes one byte in; the head once it is whole, and then begins anew.
     pub fn push(&mut self, byte: u8) -> Result<Option<Head>, HeadError> {
         if let Some(place) = self.bytes.get_mut(usize::from(self.filled)) {
@@ -63,7 +75,7 @@ impl PartialHead {
         }
         let [first, second, rest @ ..] = self.bytes;
         if self.filled == 1 {
-            return opcode(first).map(|_| None);
+            return opcode(first & !self.allowed).map(|_| None);
         }
         if second & MASKED == 0 {
             return Err(HeadError::Unmasked);
@@ -83,16 +95,18 @@ impl PartialHead {
             2 => length > 125,
             _ => length > u64::from(u16::MAX) && length >> 63 == 0,
         };
-        *self = Self::default();
+        *self = Self { allowed: self.allowed, ..Self::default() };
         if !is_shortest {
             return Err(HeadError::Length);
         }
-        Ok(Some(Head { is_final: first & FINAL != 0, opcode: opcode(first)?, length, mask }))
+        let opcode = opcode(first & !self.allowed)?;
+        let is_compressed = first & COMPRESSED != 0;
+        Ok(Some(Head { is_final: first & FINAL != 0, is_compressed, opcode, length, mask }))
     }
 }
 
-/// The opcode, of a first byte without reserved bits: those belong to extensions, and none is
-/// agreed to.
+/// The opcode, of a first byte without reserved bits: those belong to extensions, and none of
+/// them is agreed to.
 fn opcode(first: u8) -> Result<Opcode, HeadError> {
     if first & RESERVED != 0 {
         return Err(HeadError::Reserved);
@@ -110,8 +124,17 @@ fn opcode(first: u8) -> Result<Opcode, HeadError> {
 
 /// Appends a whole frame as a server sends it: final and not masked.
 pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    encode_first(FINAL | opcode as u8, payload, out);
+}
+
+/// The same, with a compressed payload.
+pub fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    encode_first(FINAL | COMPRESSED | opcode as u8, payload, out);
+}
+
+fn encode_first(first: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(MAXIMUM_HEAD_BYTES + payload.len());
-    out.push(FINAL | opcode as u8);
+    out.push(first);
     if let Ok(length @ 0..=125) = u8::try_from(payload.len()) {
         out.push(length);
     } else if let Ok(length) = u16::try_from(payload.len()) {

@@ -13,10 +13,23 @@ use hyper::{
     },
 };
 
+use super::deflate;
 use crate::types::{Origin, is_loopback};
 
-/// The subprotocol [MQTT-6.0.0-3].
-const SUBPROTOCOL: &str = "mqtt";
+/// What is spoken over a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT, which clients ask for by name [MQTT-6.0.0-3].
+    Mqtt,
+    /// Messages of text, which need no name.
+    Messages {
+        /// Whether they may be compressed, if the client offers it. All browsers do.
+        compressed: bool,
+    },
+}
+
+/// MQTT's name.
+const MQTT: &str = "mqtt";
 
 /// The version of RFC 6455.
 const VERSION: &str = "13";
@@ -63,7 +76,11 @@ impl Refusal {
 ///
 /// # Errors
 /// [`Refusal`], to be answered instead.
-pub fn answer<R, B: Default>(request: &Request<R>, policy: &Policy) -> Result<Response<B>, Refusal> {
+pub fn answer<R, B: Default>(
+    request: &Request<R>,
+    policy: &Policy,
+    protocol: Protocol,
+) -> Result<Response<B>, Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
@@ -71,8 +88,9 @@ pub fn answer<R, B: Default>(request: &Request<R>, policy: &Policy) -> Result<Re
     }
     check_upgrade(request.version(), headers)?;
     let accept = accept(headers)?;
-    check_origin(headers, policy)?;
-    if !lists(headers, SEC_WEBSOCKET_PROTOCOL, |protocol| protocol == SUBPROTOCOL) {
+    policy.check(headers, headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default())?;
+    let is_mqtt = protocol == Protocol::Mqtt;
+    if is_mqtt && !lists(headers, SEC_WEBSOCKET_PROTOCOL, |protocol| protocol == MQTT) {
         let detail = "MQTT over WebSocket needs the subprotocol `mqtt`: offer it in Sec-WebSocket-Protocol";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, detail));
     }
@@ -82,7 +100,14 @@ pub fn answer<R, B: Default>(request: &Request<R>, policy: &Policy) -> Result<Re
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    if is_mqtt {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(MQTT));
+    }
+    if protocol == (Protocol::Messages { compressed: true })
+        && let Some(agreed) = deflate::agree(request.headers())
+    {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
     Ok(response)
 }
 
@@ -90,7 +115,7 @@ fn check_upgrade(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     let asks = lists(headers, UPGRADE, |protocol| protocol.eq_ignore_ascii_case("websocket"))
         && lists(headers, CONNECTION, |option| option.eq_ignore_ascii_case("upgrade"));
     if !asks || version != Version::HTTP_11 {
-        let detail = "MQTT over WebSocket is spoken here: ask with HTTP/1.1 and Upgrade: websocket";
+        let detail = "WebSocket is spoken here: ask with HTTP/1.1 and Upgrade: websocket";
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, detail).with(UPGRADE, "websocket"));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
@@ -111,19 +136,24 @@ fn accept(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     HeaderValue::try_from(STANDARD.encode(digest.digest().bytes())).map_err(|_| wrong())
 }
 
-fn check_origin(headers: &HeaderMap, policy: &Policy) -> Result<(), Refusal> {
-    let Some(value) = headers.get(ORIGIN) else { return Ok(()) };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let origin = value.to_str().ok().and_then(|origin| origin.parse::<Origin>().ok());
-    let is_own = |origin: &Origin| origin.is_of(host) && (!policy.is_local || is_loopback(host));
-    if origin.is_some_and(|origin| policy.allowed_origins.contains(&origin) || is_own(&origin)) {
-        return Ok(());
+impl Policy {
+    /// Whether a request to `host` may come in for the sake of the page that sends it, where one does.
+    ///
+    /// # Errors
+    /// [`Refusal`], to be answered instead.
+    pub fn check(&self, headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
+        let Some(value) = headers.get(ORIGIN) else { return Ok(()) };
+        let origin = value.to_str().ok().and_then(|origin| origin.parse::<Origin>().ok());
+        let is_own = |origin: &Origin| origin.is_of(host) && (!self.is_local || is_loopback(host));
+        if origin.is_some_and(|origin| self.allowed_origins.contains(&origin) || is_own(&origin)) {
+            return Ok(());
+        }
+        let detail = format!(
+            "pages of {} may not connect to {host}: name the origin in `allowed_origins` of the configuration if they should",
+            String::from_utf8_lossy(value.as_bytes())
+        );
+        Err(Refusal::new(StatusCode::FORBIDDEN, detail))
     }
-    let detail = format!(
-        "pages of {} may not connect to {host}: name the origin in `allowed_origins` of the configuration if they should",
-        String::from_utf8_lossy(value.as_bytes())
-    );
-    Err(Refusal::new(StatusCode::FORBIDDEN, detail))
 }
 
 /// Whether a header that is a list has an element like this.
@@ -150,7 +180,7 @@ mod tests {
             request.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         change(&mut request);
-        answer(&request, policy)
+        answer(&request, policy, Protocol::Mqtt)
     }
 
     fn policy(allowed: &[&str], is_local: bool) -> Policy {
@@ -171,6 +201,32 @@ mod tests {
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "mqtt");
         assert!(!response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS));
+    }
+
+    #[test]
+    fn messages_need_no_name() {
+        let mut request = Request::new(());
+        for (name, value) in [
+            (HOST, "localhost:8080"),
+            (UPGRADE, "websocket"),
+            (CONNECTION, "Upgrade"),
+            (SEC_WEBSOCKET_VERSION, "13"),
+            (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        set(header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate; client_max_window_bits")(&mut request);
+        for compressed in [false, true] {
+            let response: Response<()> =
+                answer(&request, &policy(&[], true), Protocol::Messages { compressed }).unwrap();
+            assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+            assert!(!response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
+            assert_eq!(response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS), compressed);
+        }
+        set(ORIGIN, "https://evil.example")(&mut request);
+        let refused: Result<Response<()>, _> =
+            answer(&request, &policy(&[], true), Protocol::Messages { compressed: false });
+        assert_eq!(refused.unwrap_err().status, StatusCode::FORBIDDEN);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// A client's frame as bytes.
-fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut masked = payload.to_vec();
     unmask(&mut [1, 2, 3, 4], &mut masked);
     let mut bytes = vec![first];

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     limits,
-    websocket::{Policy, Refusal, WebSocket, answer},
+    websocket::{Policy, Protocol, Refusal, WebSocket, answer},
 };
 
 /// Paths at which MQTT is spoken: the customary one, and that of clients which name none.
@@ -39,7 +39,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(io: S, policy: &Policy) -
     let outcome = OnceLock::new();
     let service = service_fn(async |request: Request<Incoming>| {
         let answered = match PATHS.contains(&request.uri().path()) {
-            true => answer(&request, policy),
+            true => answer(&request, policy, Protocol::Mqtt),
             false => Err(not_found(request.uri().path())),
         };
         let response = match &answered {

@@ -19,7 +19,7 @@ async fn a_foreign_id_gives_a_gap_and_then_everything_that_is_kept() {
         let (_, gap) = greeting.split_once("\n\n").unwrap();
         let oldest = format!("{}-{first}", journal.epoch());
         let expected = serde_json::json!(
-            {"type": "gap", "requested": requested, "oldest": oldest, "reason": "unknown-epoch"}
+            {"type": "gap", "requested": requested, "oldest": oldest, "reason": "unknown-epoch", "reset": true}
         );
         assert_eq!(blocks(gap.as_bytes()), [Block::Gap(expected)]);
         assert_eq!(read_to(stream, last).await, events([first, last]));

@@ -3,6 +3,8 @@
 mod gaps;
 mod handover;
 mod history;
+mod modes;
+mod snapshot;
 
 use std::{borrow::Cow, path::Path, pin::pin};
 
@@ -123,7 +125,16 @@ pub fn start(journal: &Journal, window: usize) -> (Streams, CancellationToken) {
 }
 
 fn start_with(journal: &Journal, options: &StreamOptions) -> (Streams, CancellationToken) {
-    let streams = Streams::new(journal.clone(), Arc::new(TestMapper), options);
+    start_from(sources(journal), options)
+}
+
+/// What streams of a journal are made of.
+fn sources(journal: &Journal) -> Sources {
+    Sources { journal: journal.clone(), mapper: Arc::new(TestMapper), epochs: Epochs::of(journal), retained: None }
+}
+
+fn start_from(sources: Sources, options: &StreamOptions) -> (Streams, CancellationToken) {
+    let streams = Streams::new(sources, options);
     let stop = CancellationToken::new();
     tokio::spawn({
         let (streams, stop) = (streams.clone(), stop.clone());
@@ -136,7 +147,11 @@ fn start_with(journal: &Journal, options: &StreamOptions) -> (Streams, Cancellat
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Block {
     Event(Sequence),
+    /// An event of a snapshot, by its number.
+    State(Sequence),
     Gap(serde_json::Value),
+    /// Anything else that has a name.
+    Told(String, serde_json::Value),
     Heartbeat(Option<Sequence>),
 }
 
@@ -155,7 +170,12 @@ fn block(text: &str) -> Block {
     let data: serde_json::Value = serde_json::from_str(field("data").unwrap()).unwrap();
     match field("event") {
         Some("gap") => Block::Gap(data),
-        _ => {
+        Some(name) => Block::Told(name.to_owned(), data),
+        None if sequence.is_none() => {
+            let id: Uuid = data["id"].as_str().unwrap().parse().unwrap();
+            Block::State(TestMapper.sequence(id))
+        }
+        None => {
             assert_eq!(text.lines().count(), 2, "{text:?}");
             let id = Uuid::from_u128(sequence.unwrap().0.into()).to_string();
             assert_eq!(data["id"], id.as_str());
@@ -171,7 +191,16 @@ async fn open(
     start: Start,
     stop: &CancellationToken,
 ) -> (String, std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>>) {
-    let mut stream = Box::pin(streams.open(filter, start, stop.clone()));
+    open_with(streams, Subscription { filter, start, ..Subscription::default() }, stop).await
+}
+
+/// Opens a stream of any kind and reads its first message.
+async fn open_with(
+    streams: &Streams,
+    subscription: Subscription,
+    stop: &CancellationToken,
+) -> (String, std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>>) {
+    let mut stream = Box::pin(streams.open(subscription, stop.clone()));
     let greeting = String::from_utf8(stream.next().await.unwrap().to_vec()).unwrap();
     assert!(greeting.starts_with("data: {\"type\":\"connected\",\"clientId\":\""), "{greeting}");
     (greeting, stream)
@@ -240,7 +269,7 @@ async fn a_client_that_waits_costs_little() {
     let directory = tempfile::tempdir().unwrap();
     let journal = open_journal(directory.path());
     let (streams, stop) = start(&journal, 0);
-    let stream = streams.open(Filter::default(), Start::Now, stop);
+    let stream = streams.open(Subscription::default(), stop);
     assert!(size_of_val(&stream) < 2048, "{} bytes", size_of_val(&stream));
 }
 

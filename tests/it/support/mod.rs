@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod chaos;
 pub mod clients;
 pub mod database;
+pub mod event_socket;
 pub mod pooler;
 pub mod postgres;
 pub mod process;

@@ -79,8 +79,11 @@ impl RawWebSocket {
     /// As [`RawWebSocket::try_open`], on a connection of any kind.
     pub async fn try_on(stream: impl Stream + 'static, head: &str) -> Result<Self, String> {
         let mut stream: BufReader<Box<dyn Stream>> = BufReader::new(Box::new(stream));
-        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
+        let sent = async {
+            stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+            stream.flush().await
+        };
+        sent.await.map_err(|error: std::io::Error| error.to_string())?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             match within("an answer to the handshake", stream.read_u8()).await {
@@ -91,7 +94,8 @@ impl RawWebSocket {
         let text = String::from_utf8(answer).unwrap();
         if text.starts_with("HTTP/1.1 101 ") {
             let lower = text.to_ascii_lowercase();
-            assert!(lower.contains("\r\nsec-websocket-protocol: mqtt\r\n"), "{text}");
+            let names_mqtt = lower.contains("\r\nsec-websocket-protocol: mqtt\r\n");
+            assert_eq!(names_mqtt, head.contains(MQTT), "{text}");
             assert!(!lower.contains("sec-websocket-extensions"), "{text}");
             return Ok(Self { stream, data: Vec::new() });
         }
@@ -105,12 +109,16 @@ impl RawWebSocket {
 
     /// Sends bytes that may be frames.
     pub async fn send(&mut self, bytes: &[u8]) {
-        within("room to send", async {
+        self.try_send(bytes).await.unwrap();
+    }
+
+    /// The same, where the server may be gone.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let send = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
-        })
-        .await
-        .unwrap();
+        };
+        within("room to send", send).await
     }
 
     /// The next frame's first byte and payload, or none at the end of the connection.

@@ -36,9 +36,22 @@ pub struct Sse {
 }
 
 impl Sse {
+    /// Opens a stream that begins with a snapshot: its first message has no id.
+    pub async fn open_snapshot(url: &str) -> Self {
+        let (stream, first) = Self::begin(url, None).await;
+        assert_eq!(first.id, None);
+        stream
+    }
+
     /// Opens the stream, after the event of this id if one is given, and takes its first message,
     /// `connected`.
     pub async fn open(url: &str, last_event_id: Option<&str>) -> Self {
+        let (mut stream, first) = Self::begin(url, last_event_id).await;
+        stream.position = first.id.expect("`connected` has an id");
+        stream
+    }
+
+    async fn begin(url: &str, last_event_id: Option<&str>) -> (Self, Frame) {
         let mut request = reqwest::Client::new().get(url).header(header::ACCEPT, "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
@@ -50,8 +63,7 @@ impl Sse {
         let mut stream = Self { response, received: Vec::new(), position: String::new(), comments: 0 };
         let first = stream.next().await.expect("the stream begins");
         assert_eq!((first.event.as_deref(), first.json()["type"].as_str()), (None, Some("connected")), "{first:?}");
-        stream.position = first.id.expect("`connected` has an id");
-        stream
+        (stream, first)
     }
 
     /// The next frame with data; none at the stream's end.

@@ -1,0 +1,166 @@
+//! What a message changes, and what is answered to it.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    super::{
+        caller, parameters,
+        problem::Problem,
+        publish::{Answer, Publication},
+    },
+    request::{self, Options, Request},
+    session::Session,
+    window::Window,
+};
+use crate::{
+    limits,
+    stream::{Client, Filter},
+    types::{IdempotencyKey, LastEventId},
+};
+
+/// An answer to a message.
+#[derive(Serialize)]
+struct Reply<T> {
+    r#type: &'static str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<Value>,
+    #[serde(flatten)]
+    rest: T,
+}
+
+/// Where the stream is, where there is one.
+#[derive(Serialize)]
+struct Position {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+/// What went wrong.
+#[derive(Serialize)]
+struct Refused {
+    problem: Value,
+}
+
+impl Session {
+    /// Does what a message asks for, and says what came of it.
+    pub(super) async fn answer(&mut self, text: &str) -> Vec<u8> {
+        let (reference, request) = request::parse(text);
+        let done = match request {
+            Ok(Request::Publish { publication, key }) => {
+                return match self.publish(*publication, key).await {
+                    Ok(answer) => reply("published", reference, answer),
+                    Err(problem) => refuse(reference, &problem),
+                };
+            }
+            Ok(Request::Ping) => return reply("pong", reference, Position { id: None }),
+            Ok(request) => self.change(request),
+            Err(problem) => Err(problem),
+        };
+        match done {
+            Ok(position) => reply("ok", reference, Position { id: position.map(|id| id.to_string()) }),
+            Err(problem) => refuse(reference, &problem),
+        }
+    }
+
+    /// Changes what is streamed. Returns the position that the change is at, where there is one that a client
+    /// may resume from.
+    fn change(&mut self, request: Request) -> Result<Option<LastEventId>, Problem> {
+        let before = self.position();
+        match request {
+            Request::Subscribe { filter, options } => self.subscribe(filter, &options),
+            Request::Unsubscribe { filter } => {
+                self.unsubscribe(&filter)?;
+                return Ok(before);
+            }
+            Request::Resume { after } => {
+                self.stream()?.resume(after);
+                self.is_told = false;
+                self.window = self.window.take().map(Window::emptied);
+                Ok(())
+            }
+            Request::Acknowledge { id } => self.acknowledge(id),
+            Request::Publish { .. } | Request::Ping => Ok(()),
+        }?;
+        Ok(self.position())
+    }
+
+    fn position(&self) -> Option<LastEventId> {
+        let stream = self.stream.as_ref().filter(|stream| !stream.has_snapshot_ahead());
+        stream.map(|stream| stream.position())
+    }
+
+    fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
+        let Some(stream) = &mut self.stream else {
+            let streams = &self.context.services.streams;
+            let stream = streams.client(options.begin(filter), self.context.stop.clone());
+            self.stream = Some(Box::new(stream));
+            self.window = options.window.map(Window::new);
+            self.is_told = false;
+            return Ok(());
+        };
+        if !options.is_empty() {
+            return Err(conflict(
+                "the stream has begun: `mode`, `rate`, `after`, `snapshot` and `window` are for the first \
+                 subscribe; unsubscribe from everything to begin another one",
+            ));
+        }
+        if filter.is_empty() || stream.filter().is_empty() {
+            return Err(conflict("nothing to add: either this names nothing, or the stream has everything already"));
+        }
+        let sum = stream.filter().with(&filter);
+        let counts = [("topic", sum.topics.len()), ("type", sum.types.len()), ("device", sum.devices.len())];
+        if let Some((name, count)) = counts.into_iter().find(|(_, count)| *count > limits::STREAM_FILTERS) {
+            return Err(parameters::too_many(name, count));
+        }
+        stream.set_filter(sum);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, filter: &Filter) -> Result<(), Problem> {
+        let stream = self.stream()?;
+        let rest = stream.filter().without(filter);
+        // Without any value it would ask for everything.
+        if filter.is_empty() || rest.is_empty() {
+            self.stream = None;
+            self.window = None;
+        } else {
+            stream.set_filter(rest);
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, id: LastEventId) -> Result<(), Problem> {
+        let sequence = self.context.services.streams.resolve(id);
+        let sequence = sequence.ok_or_else(|| Problem::parameter("id", "expected the id of an event that was sent"))?;
+        let window = self.window.as_mut().ok_or_else(|| {
+            conflict("there is nothing to acknowledge: the first subscribe has not asked for a `window`")
+        })?;
+        window.acknowledge(sequence);
+        Ok(())
+    }
+
+    fn stream(&mut self) -> Result<&mut Client, Problem> {
+        self.stream.as_deref_mut().ok_or_else(|| conflict("there is no stream: subscribe first"))
+    }
+
+    async fn publish(&self, publication: Publication, key: Option<IdempotencyKey>) -> Result<Answer, Problem> {
+        let publisher = caller::publisher(&self.context)?;
+        let published = publisher.publish(publication.request(key)?).await?;
+        Ok(Answer::new(published, &self.context.services.streams))
+    }
+}
+
+fn conflict(detail: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, detail)
+}
+
+fn reply(kind: &'static str, reference: Option<Value>, rest: impl Serialize) -> Vec<u8> {
+    // Text and numbers are always JSON.
+    serde_json::to_vec(&Reply { r#type: kind, reference, rest }).unwrap_or_default()
+}
+
+fn refuse(reference: Option<Value>, problem: &Problem) -> Vec<u8> {
+    reply("error", reference, Refused { problem: problem.to_json() })
+}

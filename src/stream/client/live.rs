@@ -1,0 +1,208 @@
+//! Every event after the cursor: from the window of encoded ones, or, where that begins later, from the
+//! journal. With best effort, the oldest are dropped where too many wait, and counted.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::time::sleep_until;
+
+use super::{Client, Dropped, Pace};
+use crate::{
+    journal::{ReadError, Slice, Watermark},
+    limits,
+    stream::{
+        Shared,
+        frame::{self, EndReason, GapReason},
+        shown::Candidate,
+        source::{Next, Source},
+        window::Pull,
+    },
+    types::Sequence,
+};
+
+impl Client {
+    /// Waits for events, or for the time of a heartbeat.
+    pub(super) async fn gather_events(&mut self) -> Result<(), ReadError> {
+        let shared = Arc::clone(&self.shared);
+        // Made where the window does not reach, for this body only.
+        let mut source = None;
+        // Whoever is behind moves, however short their silence may be.
+        let mut has_moved = false;
+        loop {
+            if self.cursor >= self.until {
+                self.finish(EndReason::Complete);
+                return Ok(());
+            }
+            self.window.mark_unchanged();
+            self.drop_oldest(&shared);
+            match shared.window.pull(self.cursor) {
+                Pull::Chunk(chunk) => {
+                    self.tell_dropped();
+                    self.cursor = chunk.collect(self.cursor, self.until, &self.filter, self.form, &mut self.body);
+                    source = None;
+                    if self.cursor < chunk.last() && chunk.first_after(self.cursor) <= self.until {
+                        return Ok(());
+                    }
+                    if self.cursor < chunk.last() {
+                        self.cursor = self.until;
+                    }
+                }
+                Pull::CaughtUp(end) if self.is_silent() => {
+                    self.cursor = self.cursor.max(end);
+                    self.add_heartbeat();
+                    return Ok(());
+                }
+                Pull::Behind if has_moved && self.is_silent() => {
+                    self.add_heartbeat();
+                    return Ok(());
+                }
+                Pull::CaughtUp(end) => {
+                    self.tell_dropped();
+                    self.cursor = self.cursor.max(end);
+                    if self.cursor >= self.until {
+                        continue;
+                    }
+                    if !self.body.is_empty() {
+                        return Ok(());
+                    }
+                    tokio::select! {
+                        _ = self.window.changed() => {}
+                        () = sleep_until(self.heartbeat) => {}
+                    }
+                }
+                Pull::Behind => {
+                    has_moved = true;
+                    let source = source.get_or_insert_with(|| Source::new(&shared.journal, self.cursor));
+                    if self.replay(source).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Reads on in the journal, or waits for it to go on. Says whether the body should be sent.
+    async fn replay(&mut self, source: &mut Source<'_>) -> Result<bool, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        // The semaphore is never closed.
+        let permit = shared.replays.acquire().await.map_err(|_| ReadError::Cancelled)?;
+        let next = source.advance().await?;
+        match next {
+            Next::Records(slice) => Ok(self.encode(&slice)),
+            Next::Lost(reason) => {
+                self.tell_dropped();
+                self.tell_lost(reason, source.position());
+                Ok(true)
+            }
+            Next::CaughtUp => {
+                drop(permit);
+                self.tell_dropped();
+                self.cursor = source.position();
+                if !self.body.is_empty() || self.cursor >= self.until {
+                    return Ok(self.cursor < self.until);
+                }
+                tokio::select! {
+                    changed = source.changed() => changed?,
+                    _ = self.window.changed() => {}
+                    () = sleep_until(self.heartbeat) => {}
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Encodes what the client wants of a slice; says whether there was no room for all of it.
+    fn encode(&mut self, slice: &Slice) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let kept_from = self.kept_from(&shared);
+        for record in slice.records() {
+            let Some(candidate) = Candidate::of(&record) else { continue };
+            if candidate.sequence() > self.until {
+                self.cursor = self.until;
+                return false;
+            }
+            if self.filter.matches_topic(candidate.topic()) {
+                let event = candidate.event(&*shared.mapper);
+                if event.streamed() && self.filter.matches_event(&event) {
+                    if candidate.sequence() < kept_from {
+                        self.drop_event();
+                    } else {
+                        self.tell_dropped();
+                        let (form, id) = (self.form, shared.id(event.sequence()));
+                        if !self.body.append(|out| frame::event(form, Some(id), &event, out)) {
+                            return true;
+                        }
+                        shared.statistics.replayed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+            self.cursor = candidate.sequence();
+        }
+        self.cursor = slice.last();
+        false
+    }
+
+    /// Whether the client may be given less than everything.
+    const fn dropped(&mut self) -> Option<&mut Dropped> {
+        if let Pace::BestEffort(dropped) = &mut self.pace { Some(dropped) } else { None }
+    }
+
+    /// With best effort, the first record that is not too old to wait in front of the window.
+    fn kept_from(&self, shared: &Shared) -> Sequence {
+        match self.pace {
+            Pace::BestEffort(_) => {
+                let visible = shared.journal.watermark(Watermark::Visible);
+                Sequence(visible.0.saturating_sub(limits::STREAM_QUEUE as u64))
+            }
+            Pace::Guaranteed | Pace::Latest(_) => Sequence::ZERO,
+        }
+    }
+
+    /// Drops an event that comes behind the cursor.
+    fn drop_event(&mut self) {
+        let after = self.cursor;
+        if let Some(dropped) = self.dropped() {
+            if dropped.count == 0 {
+                dropped.after = after;
+            }
+            dropped.count += 1;
+        }
+    }
+
+    /// With best effort, passes over the oldest events of the window where too many wait.
+    fn drop_oldest(&mut self, shared: &Shared) {
+        if !matches!(self.pace, Pace::BestEffort(_)) {
+            return;
+        }
+        let chunks = shared.window.after(self.cursor);
+        // A chunk has far fewer than may wait, unless its events are tiny.
+        if chunks.iter().map(|chunk| chunk.len()).sum::<usize>() <= limits::STREAM_QUEUE {
+            return;
+        }
+        let waiting: usize = chunks.iter().map(|chunk| chunk.pass_over(self.cursor, &self.filter, usize::MAX).1).sum();
+        let mut excess = waiting.saturating_sub(limits::STREAM_QUEUE);
+        let after = self.cursor;
+        for chunk in chunks {
+            if excess == 0 {
+                return;
+            }
+            let (cursor, passed) = chunk.pass_over(self.cursor, &self.filter, excess);
+            self.cursor = cursor;
+            excess -= passed;
+            if let Some(dropped) = self.dropped() {
+                if dropped.count == 0 {
+                    dropped.after = after;
+                }
+                dropped.count += passed as u64;
+            }
+        }
+    }
+
+    /// Tells what was dropped up to the cursor.
+    fn tell_dropped(&mut self) {
+        let Some(dropped) = self.dropped().map(std::mem::take).filter(|dropped| dropped.count > 0) else { return };
+        self.shared.statistics.dropped.fetch_add(dropped.count, Ordering::Relaxed);
+        let requested = self.shared.id(dropped.after).to_string();
+        self.tell_gap(GapReason::Slow, &requested, Some(dropped.count));
+    }
+}

@@ -112,6 +112,17 @@ pub const BAN: Duration = Duration::from_secs(60);
 /// 100 bytes each. Beyond, the oldest are forgotten.
 pub const ATTEMPT_RECORDS: usize = 10_000;
 
+/// How often files are looked at that somebody may change while the bridge runs: certificates, revocation lists,
+/// accounts, access rules. A change is in effect one to two of these later.
+pub const FILES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long before the end of a listener's certificate the log warns of it: where certificates are renewed by
+/// themselves, that has failed for a while then.
+pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
+
+/// How often certificates are looked at for their end.
+pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(86_400);
+
 /// Topics of which a connection remembers whether its client may publish to or receive them; devices
 /// mostly have one or two. Searched one by one.
 pub const REMEMBERED_TOPICS: usize = 4;

@@ -15,6 +15,8 @@ mod reload;
 mod routes;
 mod rules;
 mod sessions;
+mod tls;
+mod watch;
 
 use std::sync::Arc;
 
@@ -31,10 +33,7 @@ use reload::Reloader;
 pub use reload::{Load, Reload};
 
 use crate::{
-    certs::{CertificateFiles, DevelopmentCerts, server_config},
-    config::{
-        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings, TlsSettings,
-    },
+    config::{JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings},
     devices::Devices,
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
@@ -126,7 +125,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
-    if let Some(reader) = admissions.reader()? {
+    if let Some(reader) = admissions.reader(Arc::clone(&broker))? {
         consumers.spawn(reader.run(stop.consumers.clone()));
     }
     let (writer, importer) = writer.unzip();
@@ -263,14 +262,17 @@ async fn bind(
 ) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for listener in &settings.listeners {
-        let ListenerSettings {
-            bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt, authentication, ..
-        } = listener;
+        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, mqtt, authentication, .. } =
+            listener;
+        let tls = tls::read(settings, listener)?;
+        if let Some(tls) = &tls {
+            tls.report(listener);
+        }
         let (maximum_packet_size, mqtt) = mqtt.or(&settings.limits, &settings.mqtt);
         let options = ListenerOptions {
             address: bind.clone(),
             mode: mode.unwrap_or_default().bits(),
-            tls: tls.as_ref().map(|tls| tls_config(settings, tls)).transpose()?,
+            tls: tls.map(|tls| tls.terms),
             proxy_protocol: *proxy_protocol,
             websocket: (*protocol == Protocol::Websocket).then(|| origins(allowed_origins)),
             profile: profile(maximum_packet_size, &mqtt),
@@ -284,14 +286,6 @@ async fn bind(
 
 fn origins(pages: &[PageOrigin]) -> Vec<Origin> {
     pages.iter().map(|page| page.0.clone()).collect()
-}
-
-fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let files = match &tls.certificate {
-        Certificate::Development => DevelopmentCerts::new(settings.certs_dir()).ensure_server()?,
-        Certificate::Files { cert, key } => CertificateFiles { cert: cert.clone(), key: key.clone() },
-    };
-    Ok(server_config(&files, tls.client_ca.as_deref(), &[])?)
 }
 
 /// Brings back what an earlier life has left.

@@ -36,9 +36,15 @@ impl Authenticator {
         Self { accounts: RwLock::new(Arc::new(accounts)), ..Self::default() }
     }
 
-    /// Answers for other accounts from now on. Clients that have come in stay in.
+    /// Answers for other accounts from now on. Clients that have come in stay in until somebody asks for them.
     pub fn replace(&self, accounts: Accounts) {
         *self.accounts.write() = Arc::new(accounts);
+    }
+
+    /// Whether there is still an account of this name.
+    #[must_use]
+    pub fn has(&self, user: &User) -> bool {
+        self.accounts().has(user)
     }
 
     /// Changes how many failures are too many.

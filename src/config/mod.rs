@@ -31,7 +31,10 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
-pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
+pub use listener::{
+    Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
+    TlsSettings,
+};
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use profile::ProfileSettings;
@@ -192,7 +195,10 @@ impl Settings {
                 bound.insert(listener.bind.clone(), key);
             }
             problems.extend(listener.check().map(|(key, problem)| (path.key(key), problem.to_owned())));
-            let problem = self.auth.check(listener.authentication);
+            let tls = listener.tls.iter().flat_map(TlsSettings::check);
+            problems.extend(tls.map(|(key, problem)| (path.key("tls").key(key), problem.to_owned())));
+            let names = listener.tls.as_ref().is_some_and(|tls| tls.client_identity.is_some());
+            let problem = self.auth.check(listener.authentication).filter(|_| !names);
             problems.extend(problem.map(|problem| (path.key("authentication"), problem)));
             let open = listener.openness(self.auth.effective(listener.authentication));
             problems.extend(open.map(|problem| (path.key("bind"), problem)));
@@ -241,7 +247,7 @@ impl Settings {
                     &listener.bind,
                     "anyone who reaches it is believed to be a proxy, and to say true addresses",
                 ),
-                Some(tls) if tls.client_ca.is_some() => None,
+                Some(tls) if tls.requires_certificate() => None,
                 Some(_) if asked == Authentication::Required => None,
                 None if asked == Authentication::Required => {
                     exposed(&key, &listener.bind, "without TLS, passwords can be read on their way to it")

@@ -57,7 +57,7 @@ impl<'a> Client<'a> {
     /// Of a connection's own fields, so that others of them can be borrowed meanwhile.
     #[must_use]
     pub fn of(identity: &'a Option<Box<Identity>>, owned: &'a OwnedSession) -> Self {
-        Self { user: identity.as_deref().map(|identity| &identity.user), session: &owned.session }
+        Self { user: identity.as_deref().and_then(|identity| identity.user.as_ref()), session: &owned.session }
     }
 
     /// As the rules know it.

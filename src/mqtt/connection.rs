@@ -308,6 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.owned.is_claimed() {
                 return Err(End::TakenOver);
             }
+            self.review()?;
             if self.broker.is_stopping() && self.queue.is_empty() {
                 return Err(End::ShuttingDown);
             }

@@ -50,6 +50,18 @@ pub const METRICS: &[Metric] = &[
         Count,
         "Connections closed unheard because there were too many, by `reason`",
     ),
+    metric(
+        Gauge,
+        "synap_mqtt_certificate_not_after_seconds",
+        Seconds,
+        "When a listener's certificate ends, in seconds since 1970, by `listener`",
+    ),
+    metric(
+        Gauge,
+        "synap_mqtt_revocation_list_next_update_seconds",
+        Seconds,
+        "When the first of a listener's revocation lists is out of date, in seconds since 1970, by `listener`",
+    ),
     metric(Gauge, "synap_mqtt_handshakes", Count, "Connections that have not sent a CONNECT yet"),
     metric(Gauge, "synap_mqtt_sessions", Count, "MQTT sessions, with or without a connection"),
     metric(Gauge, "synap_mqtt_subscriptions", Count, "Topic filters that sessions hold"),

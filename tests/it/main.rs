@@ -9,6 +9,7 @@ mod access;
 mod architecture;
 mod authentication;
 mod browser;
+mod certificates;
 mod crash;
 mod crash_subscribers;
 mod dead_letters;

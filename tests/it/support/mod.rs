@@ -1,6 +1,7 @@
 //! What the tests share: the bridge as a process, clients, a database of one's own, and a proxy
 //! that misbehaves on request.
 
+pub mod authority;
 pub mod bridge;
 pub mod chaos;
 pub mod clients;

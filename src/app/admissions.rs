@@ -9,30 +9,35 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Accounts, Admission, AttemptLimits, Authenticator, PasswordFile, PasswordFileError},
+    auth::{
+        Accounts, Admission, AttemptLimits, Authenticator, KeyAddress, PasswordFile, PasswordFileError, Tokens,
+        read_keys,
+    },
     config::{AuthSettings, Authentication, Settings},
     mqtt::Broker,
 };
 
-use super::watch::Watch;
+use super::{tokens, watch::Watch};
 
 /// The accounts there are, for the ports that ask for one.
 pub struct Admissions {
     settings: AuthSettings,
     authenticator: Arc<Authenticator>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Admissions {
-    /// Reads the password file, where there is one.
-    pub fn read(settings: &Settings) -> Result<Self, PasswordFileError> {
+    /// Reads the password file, and the keys of tokens, where there are any.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
         let settings = settings.auth.clone();
         let file = settings.password_file.as_deref().map(PasswordFile::read).transpose()?;
         // Without accounts there is still somebody to ask, who lets nobody in.
+        let tokens = settings.jwt.as_ref().map(tokens::read).transpose()?;
         let accounts = file.map(PasswordFile::into_accounts).unwrap_or_default();
-        let authenticator = Arc::new(Authenticator::new(accounts));
+        let authenticator = Arc::new(Authenticator::new(accounts).with_tokens(tokens.clone()));
         let AuthSettings { failed_attempts, ban, .. } = settings;
         authenticator.limit_attempts(AttemptLimits { failures: failed_attempts, ban });
-        Ok(Self { settings, authenticator })
+        Ok(Self { settings, authenticator, tokens })
     }
 
     /// What a port asks for.
@@ -44,18 +49,30 @@ impl Admissions {
         }
     }
 
-    /// Who reads the file again, where there is one.
+    /// What has its keys fetched, and where, where that is so.
+    pub fn token_keys(&self) -> anyhow::Result<Option<(Arc<Tokens>, KeyAddress)>> {
+        let address = self.settings.jwt.as_ref().map(tokens::address).transpose()?.flatten();
+        Ok(self.tokens.clone().zip(address))
+    }
+
+    /// Who reads the files again, where there are any.
     pub fn reader(&self, broker: Arc<Broker>) -> io::Result<Option<Reader>> {
-        let Some(file) = self.settings.password_file.clone() else { return Ok(None) };
-        let hangup = signal(SignalKind::hangup())?;
-        let watch = Watch::new(vec![file.clone()]);
-        Ok(Some(Reader { file, authenticator: Arc::clone(&self.authenticator), broker, hangup, watch }))
+        let file = self.settings.password_file.clone();
+        let key_file = self.settings.jwt.as_ref().and_then(|jwt| jwt.key_file.clone());
+        let keys = self.tokens.clone().zip(key_file);
+        let files: Vec<_> = file.iter().chain(keys.iter().map(|(_, file)| file)).cloned().collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let (hangup, watch) = (signal(SignalKind::hangup())?, Watch::new(files));
+        Ok(Some(Reader { file, keys, authenticator: Arc::clone(&self.authenticator), broker, hangup, watch }))
     }
 }
 
-/// Reads the password file again when it has changed, or when it is told to.
+/// Reads the password file, and the file with the keys of tokens, again when it has changed, or when it is told to.
 pub struct Reader {
-    file: PathBuf,
+    file: Option<PathBuf>,
+    keys: Option<(Arc<Tokens>, PathBuf)>,
     authenticator: Arc<Authenticator>,
     broker: Arc<Broker>,
     hangup: Signal,
@@ -71,7 +88,16 @@ impl Reader {
                 told = self.hangup.recv() => if told.is_none() { return },
                 () = self.watch.changed() => {}
             }
-            let file = self.file.clone();
+            if let Some((tokens, file)) = &self.keys {
+                match read_keys(file) {
+                    Ok(keys) => {
+                        tracing::info!(keys = keys.len(), "read the keys of tokens again");
+                        tokens.replace(keys);
+                    }
+                    Err(error) => tracing::error!(%error, "the keys of tokens are as before"),
+                }
+            }
+            let Some(file) = self.file.clone() else { continue };
             let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
             match read.await {
                 Ok(read) => self.take(read),

@@ -16,6 +16,7 @@ mod routes;
 mod rules;
 mod sessions;
 mod tls;
+mod tokens;
 mod watch;
 
 use std::sync::Arc;
@@ -125,6 +126,9 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
+    if let Some((tokens, address)) = admissions.token_keys()? {
+        consumers.spawn(tokens.follow(address, stop.consumers.clone()));
+    }
     if let Some(reader) = admissions.reader(Arc::clone(&broker))? {
         consumers.spawn(reader.run(stop.consumers.clone()));
     }

@@ -121,8 +121,8 @@ impl Reloader {
         match rules::read(&new.auth) {
             Ok(rules) => {
                 self.broker.set_rules(rules);
-                let AuthSettings { password_file, failed_attempts, ban, .. } = effective.auth;
-                effective.auth = AuthSettings { password_file, failed_attempts, ban, ..new.auth.clone() };
+                let AuthSettings { password_file, failed_attempts, ban, jwt, .. } = effective.auth;
+                effective.auth = AuthSettings { password_file, failed_attempts, ban, jwt, ..new.auth.clone() };
             }
             Err(error) => tracing::error!(%error, "the access rules stay as they were"),
         }

@@ -3,7 +3,7 @@
 //! [`PasswordFile`] is what an operator edits; [`Accounts`] is what was read of it, complete and in
 //! memory. An [`Authenticator`] answers for one such file: whether a password is right, and the
 //! server's side of SCRAM-SHA-256 ([`Exchange`]); it hears nobody who fails too often. An [`Admission`] says what a port asks of clients,
-//! a [`CertificatePolicy`] what it makes of their certificates.
+//! a [`CertificatePolicy`] what it makes of their certificates. [`Tokens`] takes signed tokens in the place of passwords.
 //!
 //! [`access`] is who may do what.
 //!
@@ -28,6 +28,7 @@ mod prepare;
 mod scram;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verifier;
 
 pub use accounts::{Accounts, User};
@@ -38,4 +39,5 @@ pub use certificate::{Certificate, CertificateError, CertificatePolicy, NamedBy}
 pub use password_file::{LineError, NameError, PasswordFile, PasswordFileError};
 pub use prepare::is_same_name;
 pub use scram::{Exchange, METHOD, Proven, ScramError};
+pub use token::{KeyAddress, KeyFileError, Keys, Rights, Token, TokenError, TokenPolicy, Tokens, is_token, read_keys};
 pub use verifier::{Verifier, VerifierError};

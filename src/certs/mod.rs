@@ -16,7 +16,9 @@ use std::path::PathBuf;
 
 pub use clients::{ClientFiles, ClientVerifier, client_problem, client_verifier};
 pub use development::{CertsError, DevelopmentCerts, Purpose, local_names};
-pub use server_config::{TlsError, certificate_problems, certificates_problem, key_problem, not_after, server_config};
+pub use server_config::{
+    TlsError, certificate_problems, certificates_problem, key_problem, not_after, read_roots, server_config,
+};
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -199,7 +199,10 @@ pub(super) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'stati
 }
 
 /// The certificates of a file as trust anchors.
-pub(super) fn read_roots(file: &Path) -> Result<RootCertStore, TlsError> {
+///
+/// # Errors
+/// [`TlsError`], naming the file.
+pub fn read_roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(file)? {
         roots

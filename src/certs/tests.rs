@@ -9,7 +9,7 @@ use rustls::{
     server::danger::ClientCertVerifier,
 };
 
-use super::{server_config::read_roots, *};
+use super::*;
 
 /// Lets a client and a server shake hands in memory; the client's protocol or the first error.
 fn handshake(server: &Arc<rustls::ServerConfig>, client: ClientConfig, name: &str) -> Result<Option<Vec<u8>>, String> {

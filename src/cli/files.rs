@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    auth::{PasswordFile, access::read_acl_file},
+    auth::{PasswordFile, access::read_acl_file, read_keys},
     certs::{
         CertificateFiles, ClientFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem,
         client_problem, key_problem,
@@ -20,6 +20,7 @@ const KEY: &str = "a PEM file with the certificate's private key, not encrypted"
 const CLIENT_CA: &str = "a PEM file with the certificates of the CAs whose clients are let in";
 const CLIENT_CRL: &str = "a PEM file with a list of revoked certificates of each of these CAs";
 const PASSWORD: &str = "a file with the database's password";
+const TOKEN_CA: &str = "a PEM file with the certificates of the CAs that sign the issuer's";
 const DATABASE_CA: &str = "a PEM file with the certificates of the CAs that sign the database's";
 
 /// Everything that is wrong, with the key that names the file, and what would be right.
@@ -47,6 +48,16 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
         && let Err(error) = PasswordFile::read(file)
     {
         problems.push((key, error.to_string()));
+    }
+    if let Some((key, file)) = settings.token_keys()
+        && let Err(error) = read_keys(file)
+    {
+        problems.push((key, error.to_string()));
+    }
+    if let Some(file) = settings.auth.jwt.as_ref().and_then(|jwt| jwt.jwks_ca.as_deref())
+        && let Some(error) = certificates_problem(file)
+    {
+        problems.push((KeyPath::default().key("auth").key("jwt").key("jwks_ca"), describe(&error, TOKEN_CA)));
     }
     if let Some((key, file)) = settings.acl_file()
         && let Err(error) = read_acl_file(file)

@@ -8,6 +8,7 @@
 mod access;
 mod authentication;
 mod broker;
+mod jwt;
 mod listener;
 mod load;
 mod operation;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
+pub use jwt::JwtSettings;
 pub use listener::{
     Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
     TlsSettings,
@@ -147,6 +149,13 @@ impl Settings {
         Some((KeyPath::default().key("auth").key("acl_file"), self.auth.acl_file.as_deref()?))
     }
 
+    /// The keys of tokens, with the key that names them.
+    #[must_use]
+    pub fn token_keys(&self) -> Option<(KeyPath, &Path)> {
+        let jwt = self.auth.jwt.as_ref()?;
+        Some((KeyPath::default().key("auth").key("jwt").key("key_file"), jwt.key_file.as_deref()?))
+    }
+
     /// The schemas of routes, each with the key that names it.
     pub fn schemas(&self) -> impl Iterator<Item = (KeyPath, &Path)> {
         let key = |index| KeyPath::default().key("route").index(index).key("schema");
@@ -206,6 +215,9 @@ impl Settings {
         problems.extend(self.http.openness().map(|problem| (root.key("http").key("bind"), problem)));
         let problem = self.auth.check(self.http.authentication);
         problems.extend(problem.map(|problem| (root.key("http").key("authentication"), problem)));
+        for (key, problem) in self.auth.jwt.iter().flat_map(JwtSettings::check) {
+            problems.push((root.key("auth").key("jwt").key(key), problem.to_owned()));
+        }
         for (index, rule) in self.auth.rules.iter().enumerate() {
             let path = root.key("auth").key("rule").index(index);
             problems.extend(rule.check(&self.auth.roles).map(|(key, problem)| (path.key(key), problem)));
@@ -260,7 +272,8 @@ impl Settings {
             _ => "anyone who reaches it may read every event, publish and subscribe",
         };
         let http = exposed("http.bind", &self.http.bind.into(), http);
-        listeners.chain(http).collect()
+        let tokens = self.auth.jwt.as_ref().and_then(JwtSettings::warning);
+        listeners.chain(http).chain(tokens).collect()
     }
 }
 

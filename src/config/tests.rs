@@ -194,6 +194,13 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
             "[[listener]]\nbind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\", client_certificate = \"optional\", client_identity = \"dns\" }",
             "pod.toml:2: `listener[0].bind`: 0.0.0.0:1 is open to other machines and asks nobody who they are",
         ),
+        ("[auth.jwt]\nissuer = \"x\"", "`auth.jwt.key_file`: one of `key_file` and `jwks_url` has the issuer's keys"),
+        (
+            "[auth.jwt]\njwks_url = \"issuer.example\"",
+            "pod.toml:2: `auth.jwt.jwks_url`: expected an address such as \"https://issuer.example.org/jwks.json\"",
+        ),
+        ("[auth.jwt]\nkey_file = \"a.pem\"\njwks_ca = \"ca.pem\"", "pod.toml:3: `auth.jwt.jwks_ca`: is for `jwks_url`"),
+        ("[auth.jwt]\njwks_interval = \"10ms\"", "pod.toml:2: `auth.jwt.jwks_interval`:"),
         ("mqtt = 5", "pod.toml:1: `mqtt`: invalid type: integer `5`, expected a table"),
         (
             "[mqtt]\n\nreceive_maximum = 0",

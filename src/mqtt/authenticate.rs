@@ -6,9 +6,17 @@
 //! handshake may take. While it proves it once more everything else goes on, as the client that it
 //! was; when that fails, the connection ends.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{Instant, Sleep, sleep},
+};
 
 use super::{
     codec::{Auth, Connect, Frame, Packet, PacketType, ProtocolVersion, ReasonCode, Sender, split},
@@ -18,9 +26,10 @@ use super::{
 };
 use crate::{
     auth::{
-        Admission, Authenticator, Certificate, CertificateError, Exchange, METHOD, PasswordError, Proven, ScramError,
-        User, is_same_name,
+        Admission, Authenticator, Certificate, CertificateError, Exchange, METHOD, PasswordError, Proven, Rights,
+        ScramError, Token, TokenError, User, access::Rules, is_same_name,
     },
+    journal::{Clock, SystemClock},
     mqtt::listener::Terms,
     types::Peer,
 };
@@ -49,8 +58,11 @@ pub enum Unauthenticated {
     /// A certificate that is worth nothing, or not any more.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The certificate says one name, and CONNECT another.
-    #[error("the user name is not the one of the client's certificate")]
+    /// A token that is good for nothing.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The certificate or the token says one name, and CONNECT another.
+    #[error("the user name is not the one of the client's certificate or token")]
     OtherName,
     /// While the client was connected.
     #[error("the account is gone")]
@@ -62,7 +74,7 @@ impl Unauthenticated {
     #[must_use]
     pub const fn reason(self) -> ReasonCode {
         match self {
-            Self::Password => ReasonCode::BadUserNameOrPassword,
+            Self::Password | Self::Token(_) => ReasonCode::BadUserNameOrPassword,
             Self::Banned => ReasonCode::Banned,
             Self::Method => ReasonCode::BadAuthenticationMethod,
             Self::Missing
@@ -89,6 +101,15 @@ impl From<PasswordError> for End {
         Self::Unauthenticated(match error {
             PasswordError::Wrong => Unauthenticated::Password,
             PasswordError::Banned => Unauthenticated::Banned,
+        })
+    }
+}
+
+impl From<TokenError> for End {
+    fn from(error: TokenError) -> Self {
+        Self::Unauthenticated(match error {
+            TokenError::Banned => Unauthenticated::Banned,
+            error => error.into(),
         })
     }
 }
@@ -121,11 +142,55 @@ pub struct Identity {
     has_method: bool,
     /// The exchange that is under way, where it is the client's turn.
     exchange: Option<Exchange>,
+    token: Option<Expiring>,
     /// The broker's count of reviews at the last one; none before the first.
     reviewed: Option<u64>,
 }
 
+/// A token's end, and what it allows until then.
+struct Expiring {
+    /// In seconds since 1970.
+    at: i64,
+    timer: Pin<Box<Sleep>>,
+    rights: Option<Rights>,
+}
+
+impl Expiring {
+    fn new(token: Token) -> Self {
+        let timer = Box::pin(sleep(until(token.expires)));
+        Self { at: token.expires, timer, rights: token.rights }
+    }
+
+    /// Ready when it is over. The system's clock decides, which may be set meanwhile, so it is looked at now and then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let left = until(self.at);
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(Instant::now() + left);
+        }
+    }
+}
+
+/// Time until then, but an hour at most.
+fn until(seconds: i64) -> Duration {
+    let left = seconds.saturating_mul(1_000_000).saturating_sub(SystemClock.now().get());
+    Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(3600))
+}
+
 impl Identity {
+    /// What its token allows it beside what the rules say, where it says so.
+    pub fn rights(&self) -> Option<&Rules> {
+        self.token.as_ref()?.rights.as_ref().map(Rights::rules)
+    }
+
+    /// Ready when its token is over.
+    pub fn poll_expiry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.token.as_mut().map_or(Poll::Pending, |token| token.poll(cx))
+    }
+
     /// Why what has vouched for the client does not any more.
     fn objection(&self) -> Option<Unauthenticated> {
         if self.certificate.as_ref().is_some_and(|(certificate, terms)| terms.has_revoked(certificate)) {
@@ -151,6 +216,11 @@ impl Authenticated {
     /// The client's account, where it has one.
     pub fn user(&self) -> Option<&User> {
         self.identity.as_deref()?.user.as_ref()
+    }
+
+    /// What its token allows it, where it says so.
+    pub fn rights(&self) -> Option<&Rules> {
+        self.identity.as_deref()?.rights()
     }
 
     /// The method of CONNECT, which CONNACK repeats [MQTT-4.12.0-5].
@@ -180,8 +250,15 @@ pub(super) async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
         (Some(authenticator), None) => {
             let name = identity.as_deref().and_then(|identity| identity.user.clone());
             let is_required = admission.is_required() && name.is_none();
-            let user = check_password(authenticator, peer, connect, name.as_ref(), is_required).await?;
-            if let Some(user) = user {
+            if let Some(token) = connect.password.filter(|password| authenticator.takes_token(password)) {
+                let token = authenticator.check_token(peer, connect.user_name.unwrap_or_default(), token).await?;
+                if connect.user_name.is_some_and(|name| !name.is_empty() && !is_same_name(name, &token.user)) {
+                    return Err(Unauthenticated::OtherName.into());
+                }
+                let mut found = of_account(identity, Arc::clone(&token.user))?;
+                found.token = Some(Expiring::new(token));
+                identity = Some(found);
+            } else if let Some(user) = check_password(authenticator, peer, connect, name.as_ref(), is_required).await? {
                 identity = Some(proven(identity, user, authenticator, false)?);
             }
         }
@@ -214,11 +291,17 @@ fn proven(
     authenticator: &Arc<Authenticator>,
     has_method: bool,
 ) -> Result<Box<Identity>, Unauthenticated> {
+    let mut identity = of_account(identity, user)?;
+    (identity.account, identity.has_method) = (Some(Arc::clone(authenticator)), has_method);
+    Ok(identity)
+}
+
+fn of_account(identity: Option<Box<Identity>>, user: User) -> Result<Box<Identity>, Unauthenticated> {
     let mut identity = identity.unwrap_or_default();
     if identity.user.as_ref().is_some_and(|name| *name != user) {
         return Err(Unauthenticated::OtherName);
     }
-    (identity.user, identity.account, identity.has_method) = (Some(user), Some(Arc::clone(authenticator)), has_method);
+    identity.user = Some(user);
     Ok(identity)
 }
 

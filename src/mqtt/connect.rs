@@ -169,9 +169,10 @@ impl Broker {
         let user = authenticated.user();
         let (client_id, assigned) = client_id(connect, user.filter(|_| authenticated.binds_client_id))?;
         if let Some(will) = &connect.will
-            && !self
-                .access
-                .may_publish(Who { user: user.map(|user| &**user), client_id: client_id.as_str() }, will.topic)
+            && !self.access.may_publish(
+                Who { user: user.map(|user| &**user), client_id: client_id.as_str(), rights: authenticated.rights() },
+                will.topic,
+            )
         {
             self.statistics.may_not_have_will.add(1);
             return Err((ReasonCode::NotAuthorized, "no access rule allows the will"));

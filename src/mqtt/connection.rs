@@ -364,6 +364,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.broken {
             (self.out, self.sent) = (Vec::new(), 0);
         }
+        if self.identity.as_deref_mut().is_some_and(|identity| identity.poll_expiry(cx).is_ready()) {
+            return Poll::Ready(Err(End::TokenExpired));
+        }
         if self.held_back && !self.is_backed_up() {
             self.held_back = false;
             return Poll::Ready(Ok(Event::Written));
@@ -484,6 +487,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if end.is_protocol_error() {
             self.broker.statistics.note_refusal(end);
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection");
+        } else if matches!(end, End::TokenExpired) {
+            tracing::info!(client.id = %client_id, %peer, reason = %end, "closed a connection");
         } else if matches!(end, End::QuotaExceeded | End::JournalFailed) {
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection that could not be served");
         } else {

@@ -62,6 +62,13 @@ pub const METRICS: &[Metric] = &[
         Seconds,
         "When the first of a listener's revocation lists is out of date, in seconds since 1970, by `listener`",
     ),
+    metric(Gauge, "synap_mqtt_token_keys", Count, "Keys of the issuer of tokens"),
+    metric(
+        Counter,
+        "synap_mqtt_token_key_fetches_total",
+        Count,
+        "Attempts to fetch the keys of the issuer of tokens, by `outcome`",
+    ),
     metric(Gauge, "synap_mqtt_handshakes", Count, "Connections that have not sent a CONNECT yet"),
     metric(Gauge, "synap_mqtt_sessions", Count, "MQTT sessions, with or without a connection"),
     metric(Gauge, "synap_mqtt_subscriptions", Count, "Topic filters that sessions hold"),

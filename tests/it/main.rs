@@ -37,6 +37,7 @@ mod shared;
 mod support;
 mod system_topics;
 mod timescale_cut;
+mod tokens;
 mod tour;
 mod unix_socket;
 mod websocket;

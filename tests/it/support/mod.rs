@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod chaos;
 pub mod clients;
 pub mod database;
+pub mod issuer;
 pub mod process;
 #[expect(dead_code, reason = "shared with the conformance tests, which use the rest")]
 pub mod properties;

@@ -48,12 +48,12 @@ fn access(criterion: &mut Criterion) {
         group.bench_function(format!("publish to a fresh topic, {name}"), |bencher| {
             bencher.iter(|| {
                 let (topic, user) = next.next().unwrap();
-                black_box(rules.may_publish(Who { user: Some(user), client_id: user }, topic))
+                black_box(rules.may_publish(Who { user: Some(user), client_id: user, rights: None }, topic))
             });
         });
         for filter in ["devices/device-04711/telemetry", "devices/+/telemetry", "#"] {
             group.bench_function(format!("subscribe to {filter}, {name}"), |bencher| {
-                let who = Who { user: Some("device-04711"), client_id: "device-04711" };
+                let who = Who { user: Some("device-04711"), client_id: "device-04711", rights: None };
                 bencher.iter(|| black_box(rules.grant(who, filter, false)));
             });
         }

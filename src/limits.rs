@@ -112,6 +112,46 @@ pub const BAN: Duration = Duration::from_secs(60);
 /// 100 bytes each. Beyond, the oldest are forgotten.
 pub const ATTEMPT_RECORDS: usize = 10_000;
 
+/// Keys of an issuer of tokens that are taken; issuers have two or three.
+pub const TOKEN_KEYS: usize = 64;
+
+/// Bytes of an issuer's answer with its keys.
+pub const TOKEN_KEYS_BYTES: usize = 256 << 10;
+
+/// How often an issuer's keys are fetched, unless configured otherwise.
+pub const TOKEN_KEYS_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Time between two attempts to fetch them at least, where tokens name keys that are not known: a flood of such tokens
+/// must not become one at the issuer.
+pub const TOKEN_KEYS_PAUSE: Duration = Duration::from_secs(30);
+
+/// First pause after keys could not be fetched; doubles up to [`TOKEN_KEYS_PAUSE`].
+pub const TOKEN_KEYS_RETRY: Duration = Duration::from_secs(1);
+
+/// Time for one attempt. Clients whose token names a new key wait for it within the time of their handshake.
+pub const TOKEN_KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long keys are trusted that cannot be fetched again: an issuer that is down over night keeps nobody out, and one that
+/// has taken a key back is heard within a day.
+pub const TOKEN_KEYS_KEPT: Duration = Duration::from_secs(86_400);
+
+/// Seconds by which an issuer's clock may be ahead.
+pub const TOKEN_LEEWAY: i64 = 30;
+
+/// Topic filters that a token may carry.
+pub const TOKEN_RULES: usize = 100;
+
+/// How often files are looked at that somebody may change while the bridge runs: certificates, revocation lists,
+/// accounts, access rules. A change is in effect one to two of these later.
+pub const FILES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long before the end of a listener's certificate the log warns of it: where certificates are renewed by
+/// themselves, that has failed for a while then.
+pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
+
+/// How often certificates are looked at for their end.
+pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(86_400);
+
 /// Topics of which a connection remembers whether its client may publish to or receive them; devices
 /// mostly have one or two. Searched one by one.
 pub const REMEMBERED_TOPICS: usize = 4;

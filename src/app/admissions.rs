@@ -1,65 +1,108 @@
 //! Which port asks what of clients, and who answers for them.
 //!
-//! The password file is read at the start and again at every SIGHUP ([`super::reload`]). A file with a fault stops the
-//! start; later it changes nothing, and an error says so.
+//! The password file is read at the start, and again when it has changed and at every SIGHUP. A file with a fault
+//! stops the start; later it changes nothing, and an error says so. Clients whose account is gone are disconnected.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Accounts, Admission, AttemptLimits, Authenticator, PasswordFile, PasswordFileError},
+    auth::{
+        Accounts, Admission, AttemptLimits, Authenticator, KeyAddress, PasswordFile, PasswordFileError, Tokens,
+        read_keys,
+    },
     config::{AuthSettings, Authentication, Settings},
+    mqtt::Broker,
 };
+
+use super::{tokens, watch::Watch};
 
 /// The accounts there are, for the ports that ask for one.
 pub struct Admissions {
     settings: AuthSettings,
-    authenticator: Option<Arc<Authenticator>>,
+    authenticator: Arc<Authenticator>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Admissions {
-    /// Reads the password file, where there is one.
-    pub fn read(settings: &Settings) -> Result<Self, PasswordFileError> {
+    /// Reads the password file, and the keys of tokens, where there are any.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
         let settings = settings.auth.clone();
         let file = settings.password_file.as_deref().map(PasswordFile::read).transpose()?;
-        let authenticator = file.map(|file| Arc::new(Authenticator::new(file.into_accounts())));
-        if let Some(authenticator) = &authenticator {
-            let AuthSettings { failed_attempts, ban, .. } = settings;
-            authenticator.limit_attempts(AttemptLimits { failures: failed_attempts, ban });
-        }
-        Ok(Self { settings, authenticator })
+        // Without accounts there is still somebody to ask, who lets nobody in.
+        let tokens = settings.jwt.as_ref().map(tokens::read).transpose()?;
+        let accounts = file.map(PasswordFile::into_accounts).unwrap_or_default();
+        let authenticator = Arc::new(Authenticator::new(accounts).with_tokens(tokens.clone()));
+        let AuthSettings { failed_attempts, ban, .. } = settings;
+        authenticator.limit_attempts(AttemptLimits { failures: failed_attempts, ban });
+        Ok(Self { settings, authenticator, tokens })
     }
 
     /// What a port asks for.
     pub fn of(&self, chosen: Option<Authentication>) -> Admission {
-        match (self.settings.effective(chosen), &self.authenticator) {
-            (Authentication::Optional, Some(authenticator)) => Admission::Optional(Arc::clone(authenticator)),
-            (Authentication::Required, Some(authenticator)) => Admission::Required(Arc::clone(authenticator)),
-            // A configuration that asks has accounts to check with.
-            (Authentication::None, _) | (_, None) => Admission::Open,
+        match self.settings.effective(chosen) {
+            Authentication::Optional => Admission::Optional(Arc::clone(&self.authenticator)),
+            Authentication::Required => Admission::Required(Arc::clone(&self.authenticator)),
+            Authentication::None => Admission::Open,
         }
     }
 
-    /// Who reads the file again, where there is one.
-    pub fn reader(&self) -> Option<Reader> {
-        let (file, authenticator) = self.settings.password_file.as_ref().zip(self.authenticator.as_ref())?;
-        Some(Reader { file: file.clone(), authenticator: Arc::clone(authenticator) })
+    /// What has its keys fetched, and where, where that is so.
+    pub fn token_keys(&self) -> anyhow::Result<Option<(Arc<Tokens>, KeyAddress)>> {
+        let address = self.settings.jwt.as_ref().map(tokens::address).transpose()?.flatten();
+        Ok(self.tokens.clone().zip(address))
+    }
+
+    /// Who reads the files again, where there are any.
+    pub fn reader(&self, broker: Arc<Broker>) -> io::Result<Option<Reader>> {
+        let file = self.settings.password_file.clone();
+        let key_file = self.settings.jwt.as_ref().and_then(|jwt| jwt.key_file.clone());
+        let keys = self.tokens.clone().zip(key_file);
+        let files: Vec<_> = file.iter().chain(keys.iter().map(|(_, file)| file)).cloned().collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let (hangup, watch) = (signal(SignalKind::hangup())?, Watch::new(files));
+        Ok(Some(Reader { file, keys, authenticator: Arc::clone(&self.authenticator), broker, hangup, watch }))
     }
 }
 
-/// Reads the password file again when it is told to.
+/// Reads the password file, and the file with the keys of tokens, again when it has changed, or when it is told to.
 pub struct Reader {
-    file: PathBuf,
+    file: Option<PathBuf>,
+    keys: Option<(Arc<Tokens>, PathBuf)>,
     authenticator: Arc<Authenticator>,
+    broker: Arc<Broker>,
+    hangup: Signal,
+    watch: Watch,
 }
 
 impl Reader {
-    /// Reads the file again.
-    pub async fn read(&self) {
-        let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
-        match read.await {
-            Ok(read) => self.take(read),
-            Err(error) => tracing::error!(%error, "the password file was not read again"),
+    /// Does so until `stop` fires.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                told = self.hangup.recv() => if told.is_none() { return },
+                () = self.watch.changed() => {}
+            }
+            if let Some((tokens, file)) = &self.keys {
+                match read_keys(file) {
+                    Ok(keys) => {
+                        tracing::info!(keys = keys.len(), "read the keys of tokens again");
+                        tokens.replace(keys);
+                    }
+                    Err(error) => tracing::error!(%error, "the keys of tokens are as before"),
+                }
+            }
+            let Some(file) = self.file.clone() else { continue };
+            let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
+            match read.await {
+                Ok(read) => self.take(read),
+                Err(error) => tracing::error!(%error, "the password file was not read again"),
+            }
         }
     }
 
@@ -68,6 +111,7 @@ impl Reader {
             Ok(accounts) => {
                 tracing::info!(accounts = accounts.len(), "read the password file again");
                 self.authenticator.replace(accounts);
+                self.broker.review();
             }
             Err(error) => tracing::error!(%error, "the password file was not read again; the accounts are as before"),
         }

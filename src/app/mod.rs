@@ -20,6 +20,9 @@ mod retained;
 mod routes;
 mod rules;
 mod sessions;
+mod tls;
+mod tokens;
+mod watch;
 
 use std::sync::Arc;
 
@@ -36,10 +39,7 @@ use reload::Reloader;
 pub use reload::{Load, Reload};
 
 use crate::{
-    certs::{CertificateFiles, DevelopmentCerts, server_config},
-    config::{
-        Certificate, JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings, TlsSettings,
-    },
+    config::{JournalSettings, ListenerSettings, MqttSettings, PageOrigin, Protocol, Settings},
     devices::Devices,
     http::{self, EventStore, Services},
     journal::{Journal, JournalOptions, LogOptions, StateStore},
@@ -142,6 +142,12 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         listeners.spawn(listener.run(Arc::clone(&broker), stop.listeners.clone()));
     }
     greeting.http(http.local_addr()?);
+    if let Some((tokens, address)) = admissions.token_keys()? {
+        consumers.spawn(tokens.follow(address, stop.consumers.clone()));
+    }
+    if let Some(reader) = admissions.reader(Arc::clone(&broker))? {
+        consumers.spawn(reader.run(stop.consumers.clone()));
+    }
     let (writer, importer) = writer.unzip();
     let importer = importer.flatten();
     let consumers_info = consumers::Consumers {
@@ -162,8 +168,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
-    let passwords = admissions.reader();
-    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone(), passwords)?;
+    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let admission = admissions.of(settings.http.authentication);
     let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);
@@ -294,14 +299,17 @@ async fn bind(
 ) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for listener in &settings.listeners {
-        let ListenerSettings {
-            bind, mode, protocol, allowed_origins, proxy_protocol, tls, mqtt, authentication, ..
-        } = listener;
+        let ListenerSettings { bind, mode, protocol, allowed_origins, proxy_protocol, mqtt, authentication, .. } =
+            listener;
+        let tls = tls::read(settings, listener)?;
+        if let Some(tls) = &tls {
+            tls.report(listener);
+        }
         let (maximum_packet_size, mqtt) = mqtt.or(&settings.limits, &settings.mqtt);
         let options = ListenerOptions {
             address: bind.clone(),
             mode: mode.unwrap_or_default().bits(),
-            tls: tls.as_ref().map(|tls| tls_config(settings, tls)).transpose()?,
+            tls: tls.map(|tls| tls.terms),
             proxy_protocol: *proxy_protocol,
             websocket: (*protocol == Protocol::Websocket).then(|| origins(allowed_origins)),
             profile: profile(maximum_packet_size, &mqtt),
@@ -315,14 +323,6 @@ async fn bind(
 
 fn origins(pages: &[PageOrigin]) -> Vec<Origin> {
     pages.iter().map(|page| page.0.clone()).collect()
-}
-
-fn tls_config(settings: &Settings, tls: &TlsSettings) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let files = match &tls.certificate {
-        Certificate::Development => DevelopmentCerts::new(settings.certs_dir()).ensure_server()?,
-        Certificate::Files { cert, key } => CertificateFiles { cert: cert.clone(), key: key.clone() },
-    };
-    Ok(server_config(&files, tls.client_ca.as_deref(), &[])?)
 }
 
 /// Brings back what an earlier life has left.

@@ -1,16 +1,25 @@
 //! SIGHUP: reads the configuration again and puts in effect what can change while the bridge runs: the
 //! log filter, certificates and keys, what new connections are allowed, and the access rules, also of those
-//! there are; and the password file, whatever the configuration says. A wrong file changes nothing; what needs a
-//! restart is named.
+//! there are. A wrong configuration changes nothing; what needs a restart is named.
+//!
+//! Certificates, keys, CAs, revocation lists and the file of access rules are read again by themselves too, when
+//! they have changed, and once a day certificates are looked at for their end. Whoever is connected with a
+//! certificate that is revoked now is disconnected.
+//!
+//! The password file is read again by [`super::admissions`].
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, interval_at},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{admissions, profile, rules, tls_config};
+use super::{profile, rules, tls, watch::Watch};
 use crate::{
     config::{AuthSettings, Settings},
+    limits,
     mqtt::{Broker, Terms},
     telemetry::log::Log,
 };
@@ -36,8 +45,10 @@ pub struct Reloader {
     /// By listener, in the order of the settings.
     listeners: Vec<Terms>,
     http: Terms,
-    /// Where there are accounts.
-    passwords: Option<admissions::Reader>,
+    /// Certificates and what belongs to them.
+    certificates: Watch,
+    /// The file of access rules.
+    rules: Watch,
 }
 
 impl Reloader {
@@ -51,23 +62,39 @@ impl Reloader {
         broker: Arc<Broker>,
         listeners: Vec<Terms>,
         http: Terms,
-        passwords: Option<admissions::Reader>,
     ) -> std::io::Result<Self> {
-        Ok(Self { reload, hangup: signal(SignalKind::hangup())?, settings, broker, listeners, http, passwords })
+        let hangup = signal(SignalKind::hangup())?;
+        let certificates = Watch::new(tls::files(&settings));
+        let rules = Watch::new(settings.auth.acl_file.iter().cloned().collect());
+        Ok(Self { reload, hangup, settings, broker, listeners, http, certificates, rules })
     }
 
     /// Works until `stop` fires.
     pub async fn run(mut self, stop: CancellationToken) {
-        while let Some(Some(())) = stop.run_until_cancelled(self.hangup.recv()).await {
-            // Files are read: a moment of this task's thread, at an operator's request.
-            match (self.reload.load)() {
-                Ok(settings) => self.apply(settings),
-                Err(problem) => {
-                    tracing::error!(%problem, "the configuration was not read again: everything stays as it was");
+        let mut daily = interval_at(Instant::now() + limits::CERTIFICATE_INTERVAL, limits::CERTIFICATE_INTERVAL);
+        // Files are read: a moment of this task's thread, at an operator's request.
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                hangup = self.hangup.recv() => match hangup.map(|()| (self.reload.load)()) {
+                    Some(Ok(settings)) => self.apply(settings),
+                    Some(Err(problem)) => {
+                        tracing::error!(%problem, "the configuration was not read again: everything stays as it was");
+                    }
+                    None => return,
+                },
+                () = self.certificates.changed() => {
+                    tracing::info!("certificates, keys or revocation lists have changed");
+                    self.put_in_effect(&self.settings);
                 }
-            }
-            if let Some(passwords) = &self.passwords {
-                passwords.read().await;
+                () = self.rules.changed() => match rules::read(&self.settings.auth) {
+                    Ok(rules) => {
+                        tracing::info!("the access rules have changed");
+                        self.broker.set_rules(rules);
+                    }
+                    Err(error) => tracing::error!(%error, "the access rules stay as they were"),
+                },
+                _ = daily.tick() => self.put_in_effect(&self.settings),
             }
         }
     }
@@ -94,8 +121,8 @@ impl Reloader {
         match rules::read(&new.auth) {
             Ok(rules) => {
                 self.broker.set_rules(rules);
-                let AuthSettings { password_file, failed_attempts, ban, .. } = effective.auth;
-                effective.auth = AuthSettings { password_file, failed_attempts, ban, ..new.auth.clone() };
+                let AuthSettings { password_file, failed_attempts, ban, jwt, .. } = effective.auth;
+                effective.auth = AuthSettings { password_file, failed_attempts, ban, jwt, ..new.auth.clone() };
             }
             Err(error) => tracing::error!(%error, "the access rules stay as they were"),
         }
@@ -113,6 +140,8 @@ impl Reloader {
             tracing::warn!(changed = waiting.join(", "), "what has changed here takes a restart to be in effect");
         }
         self.settings = effective;
+        self.certificates.replace(tls::files(&self.settings));
+        self.rules.replace(self.settings.auth.acl_file.iter().cloned().collect());
         tracing::info!("read the configuration again");
     }
 
@@ -120,12 +149,18 @@ impl Reloader {
         self.http.replace(profile(settings.limits.maximum_packet_size, &settings.mqtt), None);
         for (listener, terms) in settings.listeners.iter().zip(&self.listeners) {
             let (maximum_packet_size, mqtt) = listener.mqtt.or(&settings.limits, &settings.mqtt);
-            match listener.tls.as_ref().map(|tls| tls_config(settings, tls)).transpose() {
-                Ok(tls) => terms.replace(profile(maximum_packet_size, &mqtt), tls),
+            match tls::read(settings, listener) {
+                Ok(tls) => {
+                    if let Some(tls) = &tls {
+                        tls.report(listener);
+                    }
+                    terms.replace(profile(maximum_packet_size, &mqtt), tls.map(|tls| tls.terms));
+                }
                 Err(error) => {
                     tracing::error!(listener = %listener.bind, error = format!("{error:#}"), "the listener stays as it was");
                 }
             }
         }
+        self.broker.review();
     }
 }

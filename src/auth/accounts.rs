@@ -76,6 +76,11 @@ impl Accounts {
         self.accounts.is_empty()
     }
 
+    /// Whether there is an account of this name.
+    pub(super) fn has(&self, user: &User) -> bool {
+        self.accounts.binary_search_by(|account| account.name.cmp(user)).is_ok()
+    }
+
     /// The account of a name, or a decoy in its place, in the same time.
     pub(super) fn find(&self, name: &str) -> Found {
         let prepared = prepare::name(name);

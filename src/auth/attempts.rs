@@ -100,6 +100,7 @@ impl Attempts {
             Some(own) => own.is_banned(now),
             None => {
                 let of_address = address.and_then(|address| state.addresses.get(&address));
+                // Nobody's name is nobody's: tokens need none beside them.
                 [state.names.get(name), of_address].into_iter().flatten().any(|failures| failures.is_banned(now))
             }
         }
@@ -116,7 +117,7 @@ impl Attempts {
         if let Some(own) = known.get_mut(&(address, name.into())) {
             return own.count(*limits, now).then_some(limits.ban);
         }
-        let of_name = entry(names, name.into(), now).count(*limits, now);
+        let of_name = !name.is_empty() && entry(names, name.into(), now).count(*limits, now);
         let of_address = address.is_some_and(|address| entry(addresses, address, now).count(*limits, now));
         (of_name || of_address).then_some(limits.ban)
     }

@@ -1,11 +1,15 @@
 //! Answers for the accounts of one password file.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use parking_lot::RwLock;
 
 use super::{
-    Accounts, AttemptLimits, Exchange, Proven, ScramError, User, attempts::Attempts, derivation::Derivations, prepare,
+    Accounts, AttemptLimits, Exchange, Proven, ScramError, Token, TokenError, Tokens, User, attempts::Attempts,
+    derivation::Derivations, is_token, prepare,
 };
 use crate::types::Peer;
 
@@ -16,6 +20,7 @@ pub struct Authenticator {
     accounts: RwLock<Arc<Accounts>>,
     derivations: Derivations,
     attempts: Arc<Attempts>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 /// Why a password lets nobody in.
@@ -36,9 +41,51 @@ impl Authenticator {
         Self { accounts: RwLock::new(Arc::new(accounts)), ..Self::default() }
     }
 
-    /// Answers for other accounts from now on. Clients that have come in stay in.
+    /// Takes tokens too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// Whether a password is to be looked at as a token.
+    #[must_use]
+    pub fn takes_token(&self, password: &[u8]) -> bool {
+        self.tokens.is_some() && is_token(password)
+    }
+
+    /// What a token is good for; `name` is the user name beside it, under which failures are counted. Where the issuer
+    /// has a new key, that is fetched. Cancel safe.
+    ///
+    /// # Errors
+    /// When it is good for nothing, or the client has failed too often.
+    pub async fn check_token(&self, peer: Peer, name: &str, token: &[u8]) -> Result<Token, TokenError> {
+        let Some(tokens) = &self.tokens else { return Err(TokenError::UnknownKey) };
+        let known_as = known_as(name);
+        if self.attempts.is_banned(peer, &known_as, Instant::now()) {
+            return Err(TokenError::Banned);
+        }
+        if tokens.misses_key(token) {
+            tokens.refetch().await;
+        }
+        let (asked, token) = (Arc::clone(tokens), token.to_owned());
+        let checked = self.derivations.run(move || asked.check(&token, now())).await;
+        let checked = checked.unwrap_or(Err(TokenError::Form));
+        match &checked {
+            Ok(_) => self.attempts.succeeded(peer, &known_as, Instant::now()),
+            Err(_) => self.failed(peer, &known_as),
+        }
+        checked
+    }
+
+    /// Answers for other accounts from now on. Clients that have come in stay in until somebody asks for them.
     pub fn replace(&self, accounts: Accounts) {
         *self.accounts.write() = Arc::new(accounts);
+    }
+
+    /// Whether there is still an account of this name.
+    #[must_use]
+    pub fn has(&self, user: &User) -> bool {
+        self.accounts().has(user)
     }
 
     /// Changes how many failures are too many.
@@ -115,6 +162,12 @@ impl Authenticator {
             tracing::warn!(%peer, seconds = time.as_secs(), "too many failed attempts: the next ones are not heard for a while");
         }
     }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The form in which attempts for a name are counted.

@@ -2,7 +2,8 @@
 //!
 //! [`PasswordFile`] is what an operator edits; [`Accounts`] is what was read of it, complete and in
 //! memory. An [`Authenticator`] answers for one such file: whether a password is right, and the
-//! server's side of SCRAM-SHA-256 ([`Exchange`]); it hears nobody who fails too often. An [`Admission`] says what a port asks of clients.
+//! server's side of SCRAM-SHA-256 ([`Exchange`]); it hears nobody who fails too often. An [`Admission`] says what a port asks of clients,
+//! a [`CertificatePolicy`] what it makes of their certificates. [`Tokens`] takes signed tokens in the place of passwords.
 //!
 //! [`access`] is who may do what.
 //!
@@ -20,18 +21,23 @@ mod accounts;
 mod admission;
 mod attempts;
 mod authenticator;
+mod certificate;
 mod derivation;
 mod password_file;
 mod prepare;
 mod scram;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verifier;
 
 pub use accounts::{Accounts, User};
 pub use admission::Admission;
 pub use attempts::AttemptLimits;
 pub use authenticator::{Authenticator, PasswordError};
+pub use certificate::{Certificate, CertificateError, CertificatePolicy, NamedBy};
 pub use password_file::{LineError, NameError, PasswordFile, PasswordFileError};
+pub use prepare::is_same_name;
 pub use scram::{Exchange, METHOD, Proven, ScramError};
+pub use token::{KeyAddress, KeyFileError, Keys, Rights, Token, TokenError, TokenPolicy, Tokens, is_token, read_keys};
 pub use verifier::{Verifier, VerifierError};

@@ -17,3 +17,9 @@ pub(super) fn password(password: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn name(name: &str) -> Option<Cow<'_, str>> {
     stringprep::saslprep(name).ok().filter(|name| !name.is_empty())
 }
+
+/// Whether a name, as it was typed, is that of an account.
+#[must_use]
+pub fn is_same_name(typed: &str, user: &str) -> bool {
+    name(typed).is_some_and(|name| name == user)
+}

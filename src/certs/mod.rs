@@ -4,6 +4,7 @@
 //! other room: whoever has settings passes paths. A failure names the file and what is wrong
 //! with it; nothing half-written is left under a final name.
 
+mod clients;
 mod development;
 mod file;
 mod server_config;
@@ -13,9 +14,10 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use clients::{ClientFiles, ClientVerifier, client_problem, client_verifier};
 pub use development::{CertsError, DevelopmentCerts, Purpose, local_names};
 pub use server_config::{
-    TlsError, certificate_problems, certificates_problem, client_ca_problem, key_problem, server_config,
+    TlsError, certificate_problems, certificates_problem, key_problem, not_after, read_roots, server_config,
 };
 
 /// A certificate and its private key, both PEM.

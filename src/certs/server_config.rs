@@ -13,8 +13,10 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::danger::ClientCertVerifier,
 };
+
+use x509_parser::parse_x509_certificate;
 
 use super::CertificateFiles;
 
@@ -67,6 +69,25 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No `BEGIN X509 CRL`.
+    #[error("{} holds no revocation list in PEM form", .0.display())]
+    NoRevocationList(PathBuf),
+    /// A revocation list that is none.
+    #[error("{} cannot be used as revocation list: {reason}", file.display())]
+    RevocationList {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A CA without a revocation list: its clients could never come in.
+    #[error("{} has no revocation list of the CA {authority}", file.display())]
+    Unlisted {
+        /// The file with the lists.
+        file: PathBuf,
+        /// The CA's subject.
+        authority: String,
+    },
 }
 
 impl TlsError {
@@ -74,11 +95,16 @@ impl TlsError {
     #[must_use]
     pub fn file(&self) -> &Path {
         match self {
-            Self::NoCertificate(file) | Self::NoKey(file) | Self::OtherKey { key: file, .. } => file,
+            Self::NoCertificate(file)
+            | Self::NoKey(file)
+            | Self::NoRevocationList(file)
+            | Self::OtherKey { key: file, .. } => file,
             Self::Unreadable { file, .. }
             | Self::Damaged { file, .. }
             | Self::Refused { file, .. }
-            | Self::ClientCa { file, .. } => file,
+            | Self::ClientCa { file, .. }
+            | Self::RevocationList { file, .. }
+            | Self::Unlisted { file, .. } => file,
         }
     }
 }
@@ -89,12 +115,6 @@ pub fn certificate_problems(files: &CertificateFiles) -> Vec<TlsError> {
     let unusable = [read_certificates(&files.cert).err(), read_key(&files.key).err()];
     let problems: Vec<_> = unusable.into_iter().flatten().collect();
     if problems.is_empty() { server_config(files, None, &[]).err().into_iter().collect() } else { problems }
-}
-
-/// What [`server_config`] would refuse in the CAs of clients.
-#[must_use]
-pub fn client_ca_problem(file: &Path) -> Option<TlsError> {
-    client_verifier(file, &Arc::new(ring::default_provider())).err()
 }
 
 /// What is wrong with a file that must hold certificates.
@@ -109,15 +129,15 @@ pub fn key_problem(file: &Path) -> Option<TlsError> {
     read_key(file).err()
 }
 
-/// TLS 1.2 and 1.3 with this certificate. With `client_ca`, only clients that show a certificate
-/// of one of its CAs come in. `alpn` lists protocols in the order of preference; a client that
+/// TLS 1.2 and 1.3 with this certificate. With `clients`, clients are asked for a certificate that it
+/// takes. `alpn` lists protocols in the order of preference; a client that
 /// offers none is let in, one that offers only others is not (RFC 7301 section 3.2).
 ///
 /// # Errors
 /// [`TlsError`], naming the file.
 pub fn server_config(
     files: &CertificateFiles,
-    client_ca: Option<&Path>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let refused = |file: &Path| {
@@ -128,25 +148,30 @@ pub fn server_config(
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(refused(&files.cert))?;
-    let builder = match client_ca {
+    let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(file) => builder.with_client_cert_verifier(client_verifier(file, &provider)?),
+        Some(clients) => builder.with_client_cert_verifier(clients),
     };
     check_key(files, &provider)?;
     let mut config = builder
         .with_single_cert(read_certificates(&files.cert)?, read_key(&files.key)?)
         .map_err(refused(&files.cert))?;
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    // Devices that come back resume without a signature; the default remembers 256 of them.
+    // Devices that come back resume without a signature; the default remembers 256 of them. Tickets are of this
+    // configuration alone: after a change of CAs or revocation lists everybody shows a certificate again.
     config.ticketer = ring::Ticketer::new().map_err(refused(&files.key))?;
     Ok(Arc::new(config))
 }
 
-fn client_verifier(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let roots = Arc::new(read_roots(file)?);
-    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .build()
-        .map_err(|error| TlsError::ClientCa { file: file.to_owned(), reason: error.to_string() })
+/// When the certificate of a file ends, in seconds since 1970.
+///
+/// # Errors
+/// When there is no certificate in it.
+pub fn not_after(file: &Path) -> Result<i64, TlsError> {
+    let unusable = || TlsError::NoCertificate(file.to_owned());
+    let chain = read_certificates(file)?;
+    let (_, leaf) = chain.first().and_then(|leaf| parse_x509_certificate(leaf).ok()).ok_or_else(unusable)?;
+    Ok(leaf.validity().not_after.timestamp())
 }
 
 /// Whether the key is usable and the certificate's own.
@@ -174,7 +199,10 @@ pub(super) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'stati
 }
 
 /// The certificates of a file as trust anchors.
-pub(super) fn read_roots(file: &Path) -> Result<RootCertStore, TlsError> {
+///
+/// # Errors
+/// [`TlsError`], naming the file.
+pub fn read_roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(file)? {
         roots
@@ -191,6 +219,6 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(file).map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })
 }

@@ -6,9 +6,10 @@ use rustls::{
     ClientConfig, ClientConnection, ServerConnection,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::danger::ClientCertVerifier,
 };
 
-use super::{server_config::read_roots, *};
+use super::*;
 
 /// Lets a client and a server shake hands in memory; the client's protocol or the first error.
 fn handshake(server: &Arc<rustls::ServerConfig>, client: ClientConfig, name: &str) -> Result<Option<Vec<u8>>, String> {
@@ -46,6 +47,11 @@ fn client(
             )
             .unwrap(),
     }
+}
+
+fn clients(ca: &Path, crl: Option<&Path>) -> Arc<dyn ClientCertVerifier> {
+    let files = ClientFiles { ca: ca.to_owned(), crl: crl.map(Path::to_owned), optional: false };
+    client_verifier(&files).unwrap().verifier
 }
 
 const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
@@ -119,7 +125,7 @@ fn devices_are_let_in_by_their_certificate() {
     let certs = DevelopmentCerts::new(dir.path());
     let files = certs.ensure_server().unwrap();
     let ca = certs.authority().cert;
-    let server = server_config(&files, Some(&ca), &[]).unwrap();
+    let server = server_config(&files, Some(clients(&ca, None)), &[]).unwrap();
     let device = certs.issue(Purpose::Device, "pump-7", &[], dir.path(), false).unwrap();
     for version in BOTH {
         handshake(&server, client(&ca, Some(&device), &[version]), "localhost").unwrap();
@@ -162,7 +168,9 @@ fn errors_name_the_file() {
     fs::write(&broken, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     let with = |cert: &Path, key: &Path, ca: Option<&Path>| {
         let files = CertificateFiles { cert: cert.to_owned(), key: key.to_owned() };
-        server_config(&files, ca, &[]).unwrap_err().to_string()
+        let verifier = |ca: &Path| client_verifier(&ClientFiles { ca: ca.to_owned(), crl: None, optional: false });
+        let clients = ca.map(verifier).transpose().map(|found| found.map(|found| found.verifier));
+        clients.and_then(|clients| server_config(&files, clients, &[])).unwrap_err().to_string()
     };
     let absent = dir.path().join("absent.pem");
     for (error, file, reason) in [
@@ -174,5 +182,18 @@ fn errors_name_the_file() {
         (with(&files.cert, &files.key, Some(&files.key)), "server.key", "holds no certificate"),
     ] {
         assert!(error.contains(file) && error.contains(reason), "{error}");
+    }
+    let of_list = |crl: &Path| {
+        let files = ClientFiles { ca: certs.authority().cert, crl: Some(crl.to_owned()), optional: false };
+        client_verifier(&files).unwrap_err().to_string()
+    };
+    let garbage = dir.path().join("garbage.pem");
+    fs::write(&garbage, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").unwrap();
+    for (file, reason) in [
+        (&absent, "absent.pem: No such file"),
+        (&files.cert, "server.pem holds no revocation list in PEM form"),
+        (&garbage, "garbage.pem cannot be used as revocation list"),
+    ] {
+        assert!(of_list(file).contains(reason), "{}", of_list(file));
     }
 }

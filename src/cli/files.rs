@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    auth::{PasswordFile, access::read_acl_file},
+    auth::{PasswordFile, access::read_acl_file, read_keys},
     certs::{
-        CertificateFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem, client_ca_problem,
-        key_problem,
+        CertificateFiles, ClientFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem,
+        client_problem, key_problem,
     },
     config::{Certificate, DatabaseFile, KeyPath, Settings, TlsSettings},
 };
@@ -18,7 +18,9 @@ use crate::{
 const CERTIFICATE: &str = "a PEM file with the certificate, followed by its intermediates";
 const KEY: &str = "a PEM file with the certificate's private key, not encrypted";
 const CLIENT_CA: &str = "a PEM file with the certificates of the CAs whose clients are let in";
+const CLIENT_CRL: &str = "a PEM file with a list of revoked certificates of each of these CAs";
 const PASSWORD: &str = "a file with the database's password";
+const TOKEN_CA: &str = "a PEM file with the certificates of the CAs that sign the issuer's";
 const DATABASE_CA: &str = "a PEM file with the certificates of the CAs that sign the database's";
 
 /// Everything that is wrong, with the key that names the file, and what would be right.
@@ -47,6 +49,16 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     {
         problems.push((key, error.to_string()));
     }
+    if let Some((key, file)) = settings.token_keys()
+        && let Err(error) = read_keys(file)
+    {
+        problems.push((key, error.to_string()));
+    }
+    if let Some(file) = settings.auth.jwt.as_ref().and_then(|jwt| jwt.jwks_ca.as_deref())
+        && let Some(error) = certificates_problem(file)
+    {
+        problems.push((KeyPath::default().key("auth").key("jwt").key("jwks_ca"), describe(&error, TOKEN_CA)));
+    }
     if let Some((key, file)) = settings.acl_file()
         && let Err(error) = read_acl_file(file)
     {
@@ -68,8 +80,13 @@ fn listener_problems(key: &KeyPath, tls: &TlsSettings, made_later: Option<&Path>
     }
     if let Some(file) = &tls.client_ca {
         let is_made_later = !file.exists() && made_later.is_some_and(|made| is_same(made, file));
-        let error = if is_made_later { None } else { client_ca_problem(file) };
-        problems.extend(error.map(|error| (key.key("client_ca"), describe(&error, CLIENT_CA))));
+        let files = ClientFiles { ca: file.clone(), crl: tls.client_crl.clone(), optional: false };
+        let error = if is_made_later { None } else { client_problem(&files) };
+        problems.extend(error.map(|error| {
+            let is_list = error.file() != file && tls.client_crl.as_deref() == Some(error.file());
+            let (name, right) = if is_list { ("client_crl", CLIENT_CRL) } else { ("client_ca", CLIENT_CA) };
+            (key.key(name), describe(&error, right))
+        }));
     }
     problems
 }

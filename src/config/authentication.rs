@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::{PublishAnswer, RuleSettings, SubscribeAnswer},
+    jwt::JwtSettings,
     units::{duration, number, write_duration},
 };
 use crate::limits;
@@ -35,6 +36,9 @@ pub struct AuthSettings {
     /// How long it is refused then.
     #[serde(deserialize_with = "duration::<_, SECOND, DAY>", serialize_with = "write_duration")]
     pub ban: Duration,
+    /// Tokens that are taken in the place of passwords.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtSettings>,
     /// Accounts by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Vec<String>>,
@@ -52,6 +56,7 @@ impl Default for AuthSettings {
             refused_publish: PublishAnswer::default(),
             failed_attempts: limits::FAILED_ATTEMPTS,
             ban: limits::BAN,
+            jwt: None,
             roles: BTreeMap::new(),
             rules: Vec::new(),
         }
@@ -74,16 +79,17 @@ impl AuthSettings {
     /// What a port asks for: what was chosen for it, else whatever there is to check it with.
     #[must_use]
     pub const fn effective(&self, chosen: Option<Authentication>) -> Authentication {
-        match (chosen, &self.password_file) {
-            (Some(chosen), _) => chosen,
-            (None, Some(_)) => Authentication::Required,
-            (None, None) => Authentication::None,
+        match chosen {
+            Some(chosen) => chosen,
+            None if self.password_file.is_some() || self.jwt.is_some() => Authentication::Required,
+            None => Authentication::None,
         }
     }
 
     /// What is wrong with a choice.
     pub(super) fn check(&self, chosen: Option<Authentication>) -> Option<String> {
         let asks = chosen.is_some_and(|chosen| chosen != Authentication::None);
-        (asks && self.password_file.is_none()).then(|| "needs the accounts of `auth.password_file`".to_owned())
+        (asks && self.password_file.is_none() && self.jwt.is_none())
+            .then(|| "needs the accounts of `auth.password_file`".to_owned())
     }
 }

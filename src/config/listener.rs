@@ -137,7 +137,8 @@ impl ListenerSettings {
     /// What is wrong with it where other machines reach it: it must ask them who they are, or say that it
     /// need not.
     pub(super) fn openness(&self, asked: Authentication) -> Option<String> {
-        let asks = asked == Authentication::Required || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let asks =
+            asked == Authentication::Required || self.tls.as_ref().is_some_and(TlsSettings::requires_certificate);
         (self.bind.is_exposed() && !asks && !self.allow_anonymous).then(|| {
             format!(
                 "{} is open to other machines and asks nobody who they are: it needs the accounts of \
@@ -171,6 +172,65 @@ pub struct TlsSettings {
     pub certificate: Certificate,
     /// PEM file of the CA whose clients are let in; without it, clients show no certificate.
     pub client_ca: Option<PathBuf>,
+    /// PEM file with lists of revoked certificates.
+    pub client_crl: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    pub client_certificate: ClientCertificate,
+    /// Which part of it is their user name; without it, it says nothing of who they are.
+    pub client_identity: Option<ClientIdentity>,
+    /// Whether that name must be their client identifier too.
+    pub bind_client_id: bool,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificate {
+    /// Who shows none does not come in.
+    #[default]
+    Required,
+    /// Who shows none must say otherwise who it is, where the listener asks for that.
+    Optional,
+}
+
+/// The part of a certificate that names its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientIdentity {
+    /// The subject's common name.
+    CommonName,
+    /// The first alternative name that is a DNS name.
+    Dns,
+    /// The first that is a URI.
+    Uri,
+    /// The first that is an e-mail address.
+    Email,
+}
+
+impl TlsSettings {
+    /// Whether only clients with a certificate come in.
+    #[must_use]
+    pub fn requires_certificate(&self) -> bool {
+        self.client_ca.is_some() && self.client_certificate == ClientCertificate::Required
+    }
+
+    /// What is wrong between keys, each with the key to change.
+    pub(super) fn check(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let asks = self.client_ca.is_some();
+        let needs_ca = "is about the certificates of clients, which need `client_ca`";
+        let is_optional = self.client_certificate == ClientCertificate::Optional;
+        let unnamed = "certificates that nobody must show, and that name nobody, say nothing: set `client_identity`";
+        [
+            (self.client_crl.is_some() && !asks).then_some(("client_crl", needs_ca)),
+            (is_optional && !asks).then_some(("client_certificate", needs_ca)),
+            (self.client_identity.is_some() && !asks).then_some(("client_identity", needs_ca)),
+            (is_optional && asks && self.client_identity.is_none()).then_some(("client_certificate", unnamed)),
+            (self.bind_client_id && self.client_identity.is_none())
+                .then_some(("bind_client_id", "binds to the name in the certificate: set `client_identity`")),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// The server's certificate.
@@ -254,6 +314,18 @@ struct TlsKeys {
     key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ca: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_crl: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "is_required")]
+    client_certificate: ClientCertificate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_identity: Option<ClientIdentity>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bind_client_id: bool,
+}
+
+fn is_required(certificate: &ClientCertificate) -> bool {
+    *certificate == ClientCertificate::Required
 }
 
 impl TryFrom<TlsKeys> for TlsSettings {
@@ -266,7 +338,8 @@ impl TryFrom<TlsKeys> for TlsSettings {
             (Some(_), None) => return Err("`cert` needs its `key`"),
             (None, Some(_)) => return Err("`key` needs its `cert`"),
         };
-        Ok(Self { certificate, client_ca: keys.client_ca })
+        let TlsKeys { client_ca, client_crl, client_certificate, client_identity, bind_client_id, .. } = keys;
+        Ok(Self { certificate, client_ca, client_crl, client_certificate, client_identity, bind_client_id })
     }
 }
 
@@ -276,7 +349,8 @@ impl From<TlsSettings> for TlsKeys {
             Certificate::Development => (None, None),
             Certificate::Files { cert, key } => (Some(cert), Some(key)),
         };
-        Self { cert, key, client_ca: tls.client_ca }
+        let TlsSettings { client_ca, client_crl, client_certificate, client_identity, bind_client_id, .. } = tls;
+        Self { cert, key, client_ca, client_crl, client_certificate, client_identity, bind_client_id }
     }
 }
 

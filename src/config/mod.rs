@@ -8,6 +8,7 @@
 mod access;
 mod authentication;
 mod broker;
+mod jwt;
 mod listener;
 mod load;
 mod operation;
@@ -32,7 +33,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
-pub use listener::{Certificate, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol, TlsSettings};
+pub use jwt::JwtSettings;
+pub use listener::{
+    Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
+    TlsSettings,
+};
 pub use load::{ConfigError, Problem, load};
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use presence::{Patterns, PresenceSettings};
@@ -149,6 +154,13 @@ impl Settings {
         Some((KeyPath::default().key("auth").key("acl_file"), self.auth.acl_file.as_deref()?))
     }
 
+    /// The keys of tokens, with the key that names them.
+    #[must_use]
+    pub fn token_keys(&self) -> Option<(KeyPath, &Path)> {
+        let jwt = self.auth.jwt.as_ref()?;
+        Some((KeyPath::default().key("auth").key("jwt").key("key_file"), jwt.key_file.as_deref()?))
+    }
+
     /// The schemas of routes, each with the key that names it.
     pub fn schemas(&self) -> impl Iterator<Item = (KeyPath, &Path)> {
         let key = |index| KeyPath::default().key("route").index(index).key("schema");
@@ -198,7 +210,10 @@ impl Settings {
                 bound.insert(listener.bind.clone(), key);
             }
             problems.extend(listener.check().map(|(key, problem)| (path.key(key), problem.to_owned())));
-            let problem = self.auth.check(listener.authentication);
+            let tls = listener.tls.iter().flat_map(TlsSettings::check);
+            problems.extend(tls.map(|(key, problem)| (path.key("tls").key(key), problem.to_owned())));
+            let names = listener.tls.as_ref().is_some_and(|tls| tls.client_identity.is_some());
+            let problem = self.auth.check(listener.authentication).filter(|_| !names);
             problems.extend(problem.map(|problem| (path.key("authentication"), problem)));
             let open = listener.openness(self.auth.effective(listener.authentication));
             problems.extend(open.map(|problem| (path.key("bind"), problem)));
@@ -206,6 +221,9 @@ impl Settings {
         problems.extend(self.http.openness().map(|problem| (root.key("http").key("bind"), problem)));
         let problem = self.auth.check(self.http.authentication);
         problems.extend(problem.map(|problem| (root.key("http").key("authentication"), problem)));
+        for (key, problem) in self.auth.jwt.iter().flat_map(JwtSettings::check) {
+            problems.push((root.key("auth").key("jwt").key(key), problem.to_owned()));
+        }
         for (index, rule) in self.auth.rules.iter().enumerate() {
             let path = root.key("auth").key("rule").index(index);
             problems.extend(rule.check(&self.auth.roles).map(|(key, problem)| (path.key(key), problem)));
@@ -247,7 +265,7 @@ impl Settings {
                     &listener.bind,
                     "anyone who reaches it is believed to be a proxy, and to say true addresses",
                 ),
-                Some(tls) if tls.client_ca.is_some() => None,
+                Some(tls) if tls.requires_certificate() => None,
                 Some(_) if asked == Authentication::Required => None,
                 None if asked == Authentication::Required => {
                     exposed(&key, &listener.bind, "without TLS, passwords can be read on their way to it")
@@ -260,7 +278,8 @@ impl Settings {
             _ => "anyone who reaches it may read every event, publish and subscribe",
         };
         let http = exposed("http.bind", &self.http.bind.into(), http);
-        listeners.chain(http).collect()
+        let tokens = self.auth.jwt.as_ref().and_then(JwtSettings::warning);
+        listeners.chain(http).chain(tokens).collect()
     }
 }
 

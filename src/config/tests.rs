@@ -59,7 +59,10 @@ fn a_file_sets_keys() {
     let timescale = settings.timescale.as_ref().unwrap();
     assert_eq!((timescale.url.expose(), timescale.import), ("postgres://synap:secret@db/pod", true));
     let certificate = Certificate::Files { cert: "a.pem".into(), key: "a.key".into() };
-    assert_eq!(settings.listeners[0].tls, Some(TlsSettings { certificate, client_ca: Some("ca.pem".into()) }));
+    assert_eq!(
+        settings.listeners[0].tls,
+        Some(TlsSettings { certificate, client_ca: Some("ca.pem".into()), ..TlsSettings::default() })
+    );
     assert_eq!(settings.listeners[1].tls, None);
     let [route] = settings.routes.as_slice() else { panic!("{:?}", settings.routes) };
     assert_eq!((route.reliability, route.stream, &*route.subject_type), (Reliability::ExactlyOnce, true, "device"));
@@ -151,6 +154,7 @@ fn ports_ask_for_what_there_is_to_check_it_with() {
 fn what_is_written_is_read_back() {
     for listener in [
         "bind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\" }",
+        "bind = \"127.0.0.1:1\"\ntls = { client_ca = \"ca.pem\", client_crl = \"crl.pem\", client_certificate = \"optional\", client_identity = \"email\", bind_client_id = true }",
         "bind = \"127.0.0.1:2\"\n[[auth.rule]]\ndeny = [\"receive\"]\ntopics = [\"a/%u\"]\nroles = [\"cooks\"]\nanonymous = true\n[auth.roles]\ncooks = [\"anna\"]",
         "bind = \"unix:a.sock\"\nmode = \"0600\"\nproxy_protocol = true",
         "bind = \"[::]:1\"\nallow_anonymous = true\nprotocol = \"websocket\"\nallowed_origins = [\"https://example.org\"]\ntls = true",
@@ -174,6 +178,29 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
             "\n\n[stream]\nheartbeat = 20",
             "pod.toml:4: `stream.heartbeat`: invalid value: integer `20`, expected a time from 1s to 5m",
         ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = { client_crl = \"crl.pem\" }",
+            "pod.toml:3: `listener[0].tls.client_crl`: is about the certificates of clients, which need `client_ca`",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = { client_ca = \"ca.pem\", client_certificate = \"optional\" }",
+            "pod.toml:3: `listener[0].tls.client_certificate`: certificates that nobody must show, and that name nobody",
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = { client_ca = \"ca.pem\", bind_client_id = true }",
+            "pod.toml:3: `listener[0].tls.bind_client_id`: binds to the name in the certificate: set `client_identity`",
+        ),
+        (
+            "[[listener]]\nbind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\", client_certificate = \"optional\", client_identity = \"dns\" }",
+            "pod.toml:2: `listener[0].bind`: 0.0.0.0:1 is open to other machines and asks nobody who they are",
+        ),
+        ("[auth.jwt]\nissuer = \"x\"", "`auth.jwt.key_file`: one of `key_file` and `jwks_url` has the issuer's keys"),
+        (
+            "[auth.jwt]\njwks_url = \"issuer.example\"",
+            "pod.toml:2: `auth.jwt.jwks_url`: expected an address such as \"https://issuer.example.org/jwks.json\"",
+        ),
+        ("[auth.jwt]\nkey_file = \"a.pem\"\njwks_ca = \"ca.pem\"", "pod.toml:3: `auth.jwt.jwks_ca`: is for `jwks_url`"),
+        ("[auth.jwt]\njwks_interval = \"10ms\"", "pod.toml:2: `auth.jwt.jwks_interval`:"),
         ("mqtt = 5", "pod.toml:1: `mqtt`: invalid type: integer `5`, expected a table"),
         (
             "[mqtt]\n\nreceive_maximum = 0",
@@ -373,7 +400,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(settings.pod.user_id, "42");
     assert_eq!(settings.limits.memory, 32 << 20);
     assert_eq!(settings.mqtt.receive_maximum, 7);
-    let tls = TlsSettings { certificate: Certificate::Development, client_ca: Some("ca.pem".into()) };
+    let tls = TlsSettings { client_ca: Some("ca.pem".into()), ..TlsSettings::default() };
     let listener = |bind: &str, tls| ListenerSettings {
         bind: bind.parse().unwrap(),
         tls: Some(tls),

@@ -49,6 +49,8 @@ struct Held {
 pub struct Client<'a> {
     /// Its account, where it has one.
     user: Option<&'a User>,
+    /// What its token allows it, where it says so.
+    rights: Option<&'a Rules>,
     /// Its session.
     session: &'a Session,
 }
@@ -57,13 +59,16 @@ impl<'a> Client<'a> {
     /// Of a connection's own fields, so that others of them can be borrowed meanwhile.
     #[must_use]
     pub fn of(identity: &'a Option<Box<Identity>>, owned: &'a OwnedSession) -> Self {
-        Self { user: identity.as_deref().map(|identity| &identity.user), session: &owned.session }
+        let identity = identity.as_deref();
+        let (user, rights) =
+            (identity.and_then(|identity| identity.user.as_ref()), identity.and_then(Identity::rights));
+        Self { user, rights, session: &owned.session }
     }
 
     /// As the rules know it.
     #[must_use]
     pub fn who(self) -> Who<'a> {
-        Who { user: self.user.map(|user| &**user), client_id: self.session.client_id.as_str() }
+        Who { user: self.user.map(|user| &**user), client_id: self.session.client_id.as_str(), rights: self.rights }
     }
 }
 
@@ -79,7 +84,9 @@ impl Access {
     fn renew(&mut self, control: &AccessControl, client: Client<'_>) {
         // In this order: rules that are newer than the count are looked at once more.
         self.generation = control.generation();
-        self.held = control.rules().map(|rules| Box::new(Held::new(rules, client)));
+        // Who brings rights of its own has no others where nobody has written rules.
+        let rules = control.rules().or_else(|| client.rights.map(|_| Arc::default()));
+        self.held = rules.map(|rules| Box::new(Held::new(rules, client)));
     }
 
     /// Whether the client may publish to a topic.

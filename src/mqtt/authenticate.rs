@@ -6,9 +6,17 @@
 //! handshake may take. While it proves it once more everything else goes on, as the client that it
 //! was; when that fails, the connection ends.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{Instant, Sleep, sleep},
+};
 
 use super::{
     codec::{Auth, Connect, Frame, Packet, PacketType, ProtocolVersion, ReasonCode, Sender, split},
@@ -17,7 +25,12 @@ use super::{
     end::End,
 };
 use crate::{
-    auth::{Admission, Authenticator, Exchange, METHOD, PasswordError, ScramError, User},
+    auth::{
+        Admission, Authenticator, Certificate, CertificateError, Exchange, METHOD, PasswordError, Proven, Rights,
+        ScramError, Token, TokenError, User, access::Rules, is_same_name,
+    },
+    journal::{Clock, SystemClock},
+    mqtt::listener::Terms,
     types::Peer,
 };
 
@@ -42,6 +55,18 @@ pub enum Unauthenticated {
     /// Proof of another account than the connection's.
     #[error("re-authentication as another user")]
     OtherUser,
+    /// A certificate that is worth nothing, or not any more.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A token that is good for nothing.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The certificate or the token says one name, and CONNECT another.
+    #[error("the user name is not the one of the client's certificate or token")]
+    OtherName,
+    /// While the client was connected.
+    #[error("the account is gone")]
+    AccountGone,
 }
 
 impl Unauthenticated {
@@ -49,10 +74,15 @@ impl Unauthenticated {
     #[must_use]
     pub const fn reason(self) -> ReasonCode {
         match self {
-            Self::Password => ReasonCode::BadUserNameOrPassword,
+            Self::Password | Self::Token(_) => ReasonCode::BadUserNameOrPassword,
             Self::Banned => ReasonCode::Banned,
             Self::Method => ReasonCode::BadAuthenticationMethod,
-            Self::Missing | Self::Scram(_) | Self::OtherUser => ReasonCode::NotAuthorized,
+            Self::Missing
+            | Self::Scram(_)
+            | Self::OtherUser
+            | Self::Certificate(_)
+            | Self::OtherName
+            | Self::AccountGone => ReasonCode::NotAuthorized,
         }
     }
 }
@@ -75,56 +105,204 @@ impl From<PasswordError> for End {
     }
 }
 
-/// Who a connection's client is.
-#[derive(Debug)]
-pub struct Identity {
-    /// The name of its account.
-    pub user: User,
-    /// How it can prove that once more; with a password it cannot.
-    again: Option<Again>,
+impl From<TokenError> for End {
+    fn from(error: TokenError) -> Self {
+        Self::Unauthenticated(match error {
+            TokenError::Banned => Unauthenticated::Banned,
+            error => error.into(),
+        })
+    }
 }
 
-#[derive(Debug)]
-struct Again {
-    authenticator: Arc<Authenticator>,
-    /// Under way, and the client's turn.
+impl From<Unauthenticated> for End {
+    fn from(why: Unauthenticated) -> Self {
+        Self::Unauthenticated(why)
+    }
+}
+
+/// The certificate that a client has shown, and what was found of it.
+pub struct Shown {
+    /// See there.
+    pub certificate: Result<Certificate, CertificateError>,
+    /// Whether the client must have the client identifier that it names.
+    pub binds_client_id: bool,
+    /// The port's, which may find otherwise later.
+    pub terms: Terms,
+}
+
+/// Who a connection's client is, and what vouches for it.
+#[derive(Default)]
+pub struct Identity {
+    /// The name of its account; none where its certificate alone lets it in.
+    pub user: Option<User>,
+    /// Who has the account that it has proven to have, where it had to.
+    account: Option<Arc<Authenticator>>,
+    certificate: Option<(Certificate, Terms)>,
+    /// Whether it can prove itself once more; with a password it cannot.
+    has_method: bool,
+    /// The exchange that is under way, where it is the client's turn.
     exchange: Option<Exchange>,
+    token: Option<Expiring>,
+    /// The broker's count of reviews at the last one; none before the first.
+    reviewed: Option<u64>,
+}
+
+/// A token's end, and what it allows until then.
+struct Expiring {
+    /// In seconds since 1970.
+    at: i64,
+    timer: Pin<Box<Sleep>>,
+    rights: Option<Rights>,
+}
+
+impl Expiring {
+    fn new(token: Token) -> Self {
+        let timer = Box::pin(sleep(until(token.expires)));
+        Self { at: token.expires, timer, rights: token.rights }
+    }
+
+    /// Ready when it is over. The system's clock decides, which may be set meanwhile, so it is looked at now and then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let left = until(self.at);
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(Instant::now() + left);
+        }
+    }
+}
+
+/// Time until then, but an hour at most.
+fn until(seconds: i64) -> Duration {
+    let left = seconds.saturating_mul(1_000_000).saturating_sub(SystemClock.now().get());
+    Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(3600))
+}
+
+impl Identity {
+    /// What its token allows it beside what the rules say, where it says so.
+    pub fn rights(&self) -> Option<&Rules> {
+        self.token.as_ref()?.rights.as_ref().map(Rights::rules)
+    }
+
+    /// Ready when its token is over.
+    pub fn poll_expiry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.token.as_mut().map_or(Poll::Pending, |token| token.poll(cx))
+    }
+
+    /// Why what has vouched for the client does not any more.
+    fn objection(&self) -> Option<Unauthenticated> {
+        if self.certificate.as_ref().is_some_and(|(certificate, terms)| terms.has_revoked(certificate)) {
+            return Some(CertificateError::Revoked.into());
+        }
+        let account = self.account.as_ref().zip(self.user.as_ref());
+        account.is_some_and(|(accounts, user)| !accounts.has(user)).then_some(Unauthenticated::AccountGone)
+    }
 }
 
 /// What came of asking a client who it is.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Authenticated {
     /// Who it is; none where it need not say.
     pub identity: Option<Box<Identity>>,
+    /// Whether it must have the name of its account as client identifier.
+    pub binds_client_id: bool,
     /// The server's own proof, which CONNACK carries.
     pub server_final: Option<String>,
 }
 
 impl Authenticated {
+    /// The client's account, where it has one.
+    pub fn user(&self) -> Option<&User> {
+        self.identity.as_deref()?.user.as_ref()
+    }
+
+    /// What its token allows it, where it says so.
+    pub fn rights(&self) -> Option<&Rules> {
+        self.identity.as_deref()?.rights()
+    }
+
     /// The method of CONNECT, which CONNACK repeats [MQTT-4.12.0-5].
     pub fn method(&self) -> Option<&'static str> {
         self.server_final.is_some().then_some(METHOD)
     }
 }
 
-/// Asks a client who it is. `input` is what came behind its CONNECT, and becomes what came behind
+/// Asks a client who it is, beside the certificate that it has `shown`. `input` is what came behind its CONNECT, and becomes what came behind
 /// the last packet of the exchange.
 pub(super) async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut S,
     peer: Peer,
     connect: &Connect<'_>,
     admission: &Admission,
+    shown: Option<Box<Shown>>,
     input: &mut Vec<u8>,
     maximum_packet_size: u32,
 ) -> Result<Authenticated, End> {
+    let (mut identity, binds_client_id) = match shown {
+        Some(shown) => named(*shown)?,
+        None => (None, false),
+    };
+    let mut server_final = None;
     match (admission.authenticator(), connect.properties.authentication_method) {
-        (None, None) => Ok(Authenticated::default()),
-        (Some(authenticator), None) => check_password(authenticator, peer, connect, admission.is_required()).await,
-        (Some(authenticator), Some(METHOD)) => {
-            exchange(io, peer, connect, authenticator, input, maximum_packet_size).await
+        (None, None) => {}
+        (Some(authenticator), None) => {
+            let name = identity.as_deref().and_then(|identity| identity.user.clone());
+            let is_required = admission.is_required() && name.is_none();
+            if let Some(token) = connect.password.filter(|password| authenticator.takes_token(password)) {
+                let token = authenticator.check_token(peer, connect.user_name.unwrap_or_default(), token).await?;
+                if connect.user_name.is_some_and(|name| !name.is_empty() && !is_same_name(name, &token.user)) {
+                    return Err(Unauthenticated::OtherName.into());
+                }
+                let mut found = of_account(identity, Arc::clone(&token.user))?;
+                found.token = Some(Expiring::new(token));
+                identity = Some(found);
+            } else if let Some(user) = check_password(authenticator, peer, connect, name.as_ref(), is_required).await? {
+                identity = Some(proven(identity, user, authenticator, false)?);
+            }
         }
-        (_, Some(_)) => Err(End::Unauthenticated(Unauthenticated::Method)),
+        (Some(authenticator), Some(METHOD)) => {
+            let found = exchange(io, peer, connect, authenticator, input, maximum_packet_size).await?;
+            identity = Some(proven(identity, found.user, authenticator, true)?);
+            server_final = Some(found.server_final);
+        }
+        (_, Some(_)) => return Err(Unauthenticated::Method.into()),
     }
+    Ok(Authenticated { identity, binds_client_id, server_final })
+}
+
+/// Who a client is by its certificate alone, and whether its client identifier must say so.
+fn named(shown: Shown) -> Result<(Option<Box<Identity>>, bool), Unauthenticated> {
+    let Shown { certificate, binds_client_id, terms } = shown;
+    let certificate = certificate?;
+    let user = certificate.name.clone();
+    let binds_client_id = binds_client_id && user.is_some();
+    Ok((
+        Some(Box::new(Identity { user, certificate: Some((certificate, terms)), ..Identity::default() })),
+        binds_client_id,
+    ))
+}
+
+/// A client that has proven to have an account, which is the one that its certificate names, if that names any.
+fn proven(
+    identity: Option<Box<Identity>>,
+    user: User,
+    authenticator: &Arc<Authenticator>,
+    has_method: bool,
+) -> Result<Box<Identity>, Unauthenticated> {
+    let mut identity = of_account(identity, user)?;
+    (identity.account, identity.has_method) = (Some(Arc::clone(authenticator)), has_method);
+    Ok(identity)
+}
+
+fn of_account(identity: Option<Box<Identity>>, user: User) -> Result<Box<Identity>, Unauthenticated> {
+    let mut identity = identity.unwrap_or_default();
+    if identity.user.as_ref().is_some_and(|name| *name != user) {
+        return Err(Unauthenticated::OtherName);
+    }
+    identity.user = Some(user);
+    Ok(identity)
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
@@ -134,7 +312,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     authenticator: &Arc<Authenticator>,
     input: &mut Vec<u8>,
     maximum_packet_size: u32,
-) -> Result<Authenticated, End> {
+) -> Result<Proven, End> {
     let (exchange, server_first) =
         authenticator.begin(peer, connect.properties.authentication_data.unwrap_or_default())?;
     let mut out = Vec::new();
@@ -145,10 +323,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let (packet, rest) = read_packet(io, std::mem::take(input), maximum_packet_size).await?;
     *input = rest;
     let frame = split(&packet, maximum_packet_size)?.ok_or(End::Closed)?;
-    let proven = authenticator.finish(peer, exchange, client_final(&frame)?)?;
-    let again = Some(Again { authenticator: Arc::clone(authenticator), exchange: None });
-    let identity = Some(Box::new(Identity { user: proven.user, again }));
-    Ok(Authenticated { identity, server_final: Some(proven.server_final) })
+    Ok(authenticator.finish(peer, exchange, client_final(&frame)?)?)
 }
 
 /// The data of the one packet that goes on with an exchange.
@@ -174,40 +349,58 @@ fn client_final<'a>(frame: &Frame<'a>) -> Result<&'a [u8], End> {
     }
 }
 
+/// The account whose password CONNECT has; `named` is the one that a certificate has proven.
 async fn check_password(
     authenticator: &Authenticator,
     peer: Peer,
     connect: &Connect<'_>,
+    named: Option<&User>,
     is_required: bool,
-) -> Result<Authenticated, End> {
-    let user = match (connect.user_name, connect.password) {
-        (None, None) if !is_required => return Ok(Authenticated::default()),
-        (None, None) => return Err(End::Unauthenticated(Unauthenticated::Missing)),
-        (Some(name), Some(password)) => authenticator.check_password(peer, name, password).await?,
-        (Some(_), None) | (None, Some(_)) => return Err(PasswordError::Wrong.into()),
-    };
-    Ok(Authenticated { identity: Some(Box::new(Identity { user, again: None })), server_final: None })
+) -> Result<Option<User>, End> {
+    match (connect.user_name, connect.password, named) {
+        (None, None, _) if !is_required => Ok(None),
+        (None, None, _) => Err(Unauthenticated::Missing.into()),
+        (Some(name), Some(password), _) => Ok(Some(authenticator.check_password(peer, name, password).await?)),
+        (Some(name), None, Some(user)) if is_same_name(name, user) => Ok(None),
+        (Some(_), None, Some(_)) => Err(Unauthenticated::OtherName.into()),
+        (Some(_), None, None) | (None, Some(_), _) => Err(PasswordError::Wrong.into()),
+    }
 }
 
 impl<S> Connection<S> {
+    /// Ends the connection where what has vouched for its client does not any more. Asks once after each
+    /// [`Broker::review`](super::Broker::review), and once at the beginning, for what has happened during CONNECT.
+    pub(super) fn review(&mut self) -> Result<(), End> {
+        let Some(identity) = self.identity.as_deref_mut() else { return Ok(()) };
+        let review = self.broker.reviews();
+        if identity.reviewed != Some(review) {
+            identity.reviewed = Some(review);
+            if let Some(why) = identity.objection() {
+                return Err(why.into());
+            }
+        }
+        Ok(())
+    }
+
     /// AUTH: the client proves who it is once more (section 4.12.1).
     pub(super) fn re_authenticate(&mut self, auth: &Auth<'_>) -> Result<(), End> {
         let forbidden = |why| Err(End::Forbidden(ReasonCode::ProtocolError, why));
-        let Some((user, again)) =
-            self.identity.as_deref_mut().and_then(|Identity { user, again }| Some((user, again.as_mut()?)))
+        let identity = self.identity.as_deref_mut().filter(|identity| identity.has_method);
+        let Some((account, user, under_way)) = identity
+            .and_then(|Identity { account, user, exchange, .. }| Some((account.as_ref()?, user.as_ref()?, exchange)))
         else {
             return forbidden("AUTH without an authentication method in CONNECT [MQTT-4.12.0-7]");
         };
         check_method(auth)?;
         let data = auth.authentication_data.unwrap_or_default();
-        let (reason, answer) = match (auth.reason, again.exchange.take()) {
+        let (reason, answer) = match (auth.reason, under_way.take()) {
             (ReasonCode::ReAuthenticate, None) => {
-                let (exchange, server_first) = again.authenticator.begin(self.presence.peer, data)?;
-                again.exchange = Some(exchange);
+                let (exchange, server_first) = account.begin(self.presence.peer, data)?;
+                *under_way = Some(exchange);
                 (ReasonCode::ContinueAuthentication, server_first)
             }
             (ReasonCode::ContinueAuthentication, Some(exchange)) => {
-                let proven = again.authenticator.finish(self.presence.peer, exchange, data)?;
+                let proven = account.finish(self.presence.peer, exchange, data)?;
                 if proven.user != *user {
                     return Err(End::Unauthenticated(Unauthenticated::OtherUser));
                 }

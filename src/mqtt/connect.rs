@@ -11,7 +11,7 @@ use super::{
     Broker,
     acknowledge::JOURNAL_FULL,
     announce::{Announced, Arrival, details},
-    authenticate::{Authenticated, Identity, authenticate},
+    authenticate::{Authenticated, Identity, Shown, authenticate},
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection, Introduction},
     end::End,
@@ -37,7 +37,7 @@ const READ_BYTES: usize = 1024;
 
 impl Broker {
     /// Takes one client from its first byte of MQTT to its CONNACK, after which it is to be served; none where
-    /// it is not let in. `handshake` is its place among those that have not been, `admission` what lets it in.
+    /// it is not let in. `handshake` is its place among those that have not been, `admission` what lets it in, `shown` its certificate.
     pub(super) async fn welcome_client<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
         mut io: S,
@@ -45,10 +45,11 @@ impl Broker {
         profile: Arc<Profile>,
         handshake: Handshake,
         admission: Admission,
+        shown: Option<Box<Shown>>,
     ) -> Option<Box<Connection<S>>> {
         self.statistics.accepted.add(1);
         let peer = arrival.peer;
-        match self.open(&mut io, arrival, &profile, handshake, admission).await {
+        match self.open(&mut io, arrival, &profile, handshake, admission, shown).await {
             Ok(Opened { owned, introduction, announced, agreement, will, identity, input, out }) => {
                 return Some(Box::new(Connection::new(
                     self,
@@ -88,6 +89,7 @@ impl Broker {
         profile: &Profile,
         handshake: Handshake,
         admission: Admission,
+        shown: Option<Box<Shown>>,
     ) -> Result<Opened, End> {
         let peer = arrival.peer;
         let deadline = Instant::now() + self.settings.handshake_timeout;
@@ -113,7 +115,7 @@ impl Broker {
             }
         };
         let takes = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
-        let authentication = authenticate(io, peer, &connect, &admission, &mut input, maximum);
+        let authentication = authenticate(io, peer, &connect, &admission, shown, &mut input, maximum);
         let authenticated = match self.in_time(deadline, &handshake, authentication).await {
             Ok(authenticated) => authenticated,
             Err(end) => {
@@ -170,12 +172,13 @@ impl Broker {
         arrival: Arrival,
     ) -> Result<(Begun, Agreement, Vec<u8>), (ReasonCode, &'static str)> {
         self.admit(connect, profile)?;
-        let (client_id, assigned) = client_id(connect)?;
-        let user = authenticated.identity.as_deref().map(|identity| &identity.user);
+        let user = authenticated.user();
+        let (client_id, assigned) = client_id(connect, user.filter(|_| authenticated.binds_client_id))?;
         if let Some(will) = &connect.will
-            && !self
-                .access
-                .may_publish(Who { user: user.map(|user| &**user), client_id: client_id.as_str() }, will.topic)
+            && !self.access.may_publish(
+                Who { user: user.map(|user| &**user), client_id: client_id.as_str(), rights: authenticated.rights() },
+                will.topic,
+            )
         {
             self.statistics.may_not_have_will.add(1);
             return Err((ReasonCode::NotAuthorized, "no access rule allows the will"));
@@ -417,11 +420,20 @@ struct Opened {
     out: Vec<u8>,
 }
 
-/// The client's name, or a new one where it has none; whether it is new.
-fn client_id(connect: &Connect<'_>) -> Result<(ClientId, bool), (ReasonCode, &'static str)> {
+/// The client's name, or a new one where it has none; whether it is new. It must be the one that it is `bound` to.
+fn client_id(connect: &Connect<'_>, bound: Option<&User>) -> Result<(ClientId, bool), (ReasonCode, &'static str)> {
     let assigned = connect.client_id.is_empty();
-    let chosen =
-        if assigned { format!("auto-{}", uuid::Uuid::new_v4().simple()) } else { connect.client_id.to_owned() };
+    let chosen = match bound {
+        Some(name) if assigned || connect.client_id == &**name => name.to_string(),
+        Some(_) => {
+            return Err((
+                ReasonCode::ClientIdentifierNotValid,
+                "the client identifier is not the name in the client's certificate",
+            ));
+        }
+        None if assigned => format!("auto-{}", uuid::Uuid::new_v4().simple()),
+        None => connect.client_id.to_owned(),
+    };
     let invalid = |_| (ReasonCode::ClientIdentifierNotValid, "the client identifier is not valid");
     Ok((chosen.parse().map_err(invalid)?, assigned))
 }

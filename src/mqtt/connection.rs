@@ -326,6 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.owned.is_claimed() {
                 return Err(End::TakenOver);
             }
+            self.review()?;
             if self.broker.is_stopping() && self.queue.is_empty() {
                 return Err(End::ShuttingDown);
             }
@@ -383,6 +384,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.broken {
             (self.out, self.sent) = (Vec::new(), 0);
+        }
+        if self.identity.as_deref_mut().is_some_and(|identity| identity.poll_expiry(cx).is_ready()) {
+            return Poll::Ready(Err(End::TokenExpired));
         }
         if self.held_back && !self.is_backed_up() {
             self.held_back = false;
@@ -504,6 +508,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if end.is_protocol_error() {
             self.broker.statistics.note_refusal(end);
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection");
+        } else if matches!(end, End::TokenExpired) {
+            tracing::info!(client.id = %client_id, %peer, reason = %end, "closed a connection");
         } else if matches!(end, End::QuotaExceeded | End::JournalFailed) {
             tracing::warn!(client.id = %client_id, %peer, reason = %end, "closed a connection that could not be served");
         } else {

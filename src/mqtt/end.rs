@@ -31,6 +31,9 @@ pub enum End {
     /// The client has not proven who it is.
     #[error(transparent)]
     Unauthenticated(Unauthenticated),
+    /// The token that let the client in has expired.
+    #[error("the client's token has expired")]
+    TokenExpired,
     /// Nothing received for one and a half times the keep alive [MQTT-3.1.2-22].
     #[error("nothing was received for one and a half times the keep alive")]
     KeepAlive,
@@ -60,6 +63,7 @@ impl End {
             Self::Malformed(error) => Some(error.reason()),
             Self::Forbidden(reason, _) => Some(*reason),
             Self::Unauthenticated(why) => Some(why.reason()),
+            Self::TokenExpired => Some(ReasonCode::MaximumConnectTime),
             Self::KeepAlive => Some(ReasonCode::KeepAliveTimeout),
             Self::TakenOver => Some(ReasonCode::SessionTakenOver),
             Self::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
@@ -78,6 +82,7 @@ impl End {
             Self::Io(_) => "connection-lost",
             Self::Forbidden(ReasonCode::NotAuthorized, _) | Self::Unauthenticated(_) => "not-authorized",
             Self::Malformed(_) | Self::Forbidden(..) => "protocol-error",
+            Self::TokenExpired => "token-expired",
             Self::KeepAlive => "keep-alive-timeout",
             Self::TakenOver => "taken-over",
             Self::PushedOut => "pushed-out",

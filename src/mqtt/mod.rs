@@ -65,7 +65,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use directory::{DirectoryError, RetainedPage};
 pub use dispatcher::Dispatcher;
 pub use ledger::change::rewrite as rewrite_state_change;
-pub use listener::{Door, Listener, ListenerOptions, Terms};
+pub use listener::{Door, Listener, ListenerOptions, Terms, TlsTerms};
 pub use mailbox::MailboxLimits;
 pub use profile::Profile;
 pub use publishing::{PublishError, Publishing};
@@ -141,6 +141,8 @@ pub struct Broker {
     applied: AtomicU64,
     statistics: Statistics,
     access: AccessControl,
+    /// How often clients had to be looked at again.
+    reviews: AtomicU64,
     known: KnownAddresses,
     stopping: AtomicBool,
     connections: TaskTracker,
@@ -162,6 +164,7 @@ impl Broker {
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),
             access: AccessControl::default(),
+            reviews: AtomicU64::new(0),
             known: KnownAddresses::default(),
             stopping: AtomicBool::new(false),
             connections: TaskTracker::new(),
@@ -180,6 +183,17 @@ impl Broker {
     pub fn set_rules(&self, rules: Option<Rules>) {
         self.access.replace(rules);
         self.sessions.ring_all();
+    }
+
+    /// Looks again at every client that has said who it is: whoever's certificate has been revoked, or whose account
+    /// is gone, is disconnected.
+    pub fn review(&self) {
+        self.reviews.fetch_add(1, Ordering::Release);
+        self.sessions.ring_all();
+    }
+
+    fn reviews(&self) -> u64 {
+        self.reviews.load(Ordering::Acquire)
     }
 
     /// Sessions, what waits for them, subscriptions and retained messages there are now. Looks at every

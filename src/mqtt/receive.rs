@@ -363,7 +363,7 @@ impl<S> Connection<S> {
         let mut batch = BatchBuilder::default();
         Change::Connect {
             client_id: self.owned.session.client_id.as_str(),
-            user: self.identity.as_deref().map(|identity| &*identity.user),
+            user: self.identity.as_deref().and_then(|identity| identity.user.as_deref()),
             expiry: self.owned.state.expiry,
             receive_maximum: self.agreement.receive_maximum,
             will: None,

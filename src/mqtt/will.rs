@@ -19,7 +19,7 @@ impl Broker {
     /// Whether the client of a session may publish its will now that it is due; counted where not.
     pub(super) fn may_have_will(&self, session: &Session, topic: &str) -> bool {
         let user = session.owner().map(|user| &**user);
-        let allowed = self.access.may_publish(Who { user, client_id: session.client_id.as_str() }, topic);
+        let allowed = self.access.may_publish(Who { user, client_id: session.client_id.as_str(), rights: None }, topic);
         if !allowed {
             self.statistics.may_not_have_will.add(1);
             tracing::info!(client.id = %session.client_id, "a will is void: no access rule allows it any more");

@@ -47,6 +47,10 @@ impl AccessControl {
     /// Whether a client may publish to a topic.
     #[must_use]
     pub fn may_publish(&self, who: Who<'_>, topic: &str) -> bool {
-        self.rules.read().as_ref().is_none_or(|rules| rules.may_publish(who, topic))
+        match (self.rules.read().as_ref(), who.rights) {
+            (Some(rules), _) => rules.may_publish(who, topic),
+            (None, Some(rights)) => rights.may_publish(who, topic),
+            (None, None) => true,
+        }
     }
 }

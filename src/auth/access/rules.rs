@@ -19,6 +19,8 @@ pub struct Who<'a> {
     pub user: Option<&'a str>,
     /// Its client identifier.
     pub client_id: &'a str,
+    /// What it may do beside what the rules say, where its token says so; as everybody's rules.
+    pub rights: Option<&'a Rules>,
 }
 
 /// What becomes of a SUBSCRIBE to one filter.
@@ -128,6 +130,9 @@ impl Rules {
         let names = Names::new(who.client_id, who.user);
         let mut found = Marks::default();
         question(&self.everybody, names, &mut found);
+        if let Some(rights) = who.rights {
+            question(&rights.everybody, names, &mut found);
+        }
         match who.user {
             None => question(&self.anonymous, names, &mut found),
             Some(user) => {

@@ -29,7 +29,7 @@ fn rules(rules: impl IntoIterator<Item = Rule>) -> Rules {
 }
 
 const fn who<'a>(client_id: &'a str, user: Option<&'a str>) -> Who<'a> {
-    Who { user, client_id }
+    Who { user, client_id, rights: None }
 }
 
 const SOMEBODY: Who<'static> = who("client", Some("user"));

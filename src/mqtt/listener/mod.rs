@@ -17,7 +17,7 @@ mod websocket;
 
 use std::{fmt, io, os::fd::AsRawFd, sync::Arc, time::Duration};
 
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use handshakes::Handshake;
 
-use super::{Broker, Profile, announce::Arrival, connection::Connection};
+use super::{Broker, Profile, announce::Arrival, authenticate::Shown, connection::Connection};
 use crate::{
     auth::Admission,
     types::{Descriptors, ListenAddress, Origin, Peer},
@@ -36,7 +36,7 @@ use crate::{
 use handshakes::Handshakes;
 use proxy::ProxyError;
 use socket::Socket;
-pub use terms::Terms;
+pub use terms::{Terms, TlsTerms};
 use unix::SocketFile;
 use websocket::UpgradeError;
 
@@ -54,7 +54,7 @@ pub struct ListenerOptions {
     /// Permissions of a socket file.
     pub mode: u32,
     /// What clients speak below MQTT, where they must.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<TlsTerms>,
     /// Whether the PROXY protocol comes first.
     pub proxy_protocol: bool,
     /// For MQTT over WebSocket: origins of web pages that may connect besides its own.
@@ -191,6 +191,7 @@ impl Listener {
             (Some(tls), None) => drop(connections.spawn(serve(async move {
                 let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
                 let stream = entrance.step("TLS", tls.accept(socket)).await?;
+                let entrance = entrance.learn_certificate(stream.get_ref().1);
                 entrance.open(stream).await
             }))),
             (None, Some(policy)) => drop(connections.spawn(serve(async move {
@@ -201,6 +202,7 @@ impl Listener {
             (Some(tls), Some(policy)) => drop(connections.spawn(serve(async move {
                 let (socket, entrance) = entrance.learn_peer(socket, proxy).await?;
                 let stream = entrance.step("TLS", tls.accept(socket)).await?;
+                let entrance = entrance.learn_certificate(stream.get_ref().1);
                 let stream = entrance.step("WebSocket", websocket::accept(stream, &policy)).await?;
                 entrance.open(stream).await
             }))),
@@ -272,11 +274,13 @@ impl Door {
         let deadline = Instant::now() + broker.settings.handshake_timeout;
         Entrance {
             broker,
+            terms: self.terms.clone(),
             profile: Arc::clone(&self.terms.current().profile),
             peer,
             transport: self.transport,
             handshake,
             admission: self.admission.clone(),
+            shown: None,
             deadline,
         }
     }
@@ -285,11 +289,13 @@ impl Door {
 /// A connection on its way to its first byte of MQTT.
 struct Entrance {
     broker: Arc<Broker>,
+    terms: Terms,
     profile: Arc<Profile>,
     peer: Peer,
     transport: &'static str,
     handshake: Handshake,
     admission: Admission,
+    shown: Option<Box<Shown>>,
     deadline: Instant,
 }
 
@@ -297,7 +303,22 @@ impl Entrance {
     /// Not async itself: that would hold `stream` twice.
     fn open<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> impl Future<Output = Option<Box<Connection<S>>>> {
         let arrival = Arrival { peer: self.peer, transport: self.transport };
-        self.broker.welcome_client(stream, arrival, self.profile, self.handshake, self.admission)
+        self.broker.welcome_client(stream, arrival, self.profile, self.handshake, self.admission, self.shown)
+    }
+
+    /// Looks at the certificate that the client has shown, if it has.
+    fn learn_certificate(mut self, tls: &ServerConnection) -> Self {
+        if let Some(chain) = tls.peer_certificates()
+            && let Some(policy) = &self.terms.current().certificates
+        {
+            let is_resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+            self.shown = Some(Box::new(Shown {
+                certificate: policy.examine(chain, is_resumed),
+                binds_client_id: policy.binds_client_id(),
+                terms: self.terms.clone(),
+            }));
+        }
+        self
     }
 
     /// Takes a proxy's word for who the client is, where the listener asks for it.
@@ -335,10 +356,11 @@ trait StepError: fmt::Display {
     fn is_protocol_error(&self) -> bool;
 }
 
-/// TLS: certificates that clients do not trust and ports that strangers try.
+/// TLS: certificates that clients do not trust and ports that strangers try; but also clients that are kept out.
 impl StepError for io::Error {
     fn is_protocol_error(&self) -> bool {
-        false
+        let error = self.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
     }
 }
 

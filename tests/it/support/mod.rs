@@ -1,11 +1,13 @@
 //! What the tests share: the bridge as a process, clients, a database of one's own, and a proxy
 //! that misbehaves on request.
 
+pub mod authority;
 pub mod bridge;
 pub mod chaos;
 pub mod clients;
 pub mod database;
 pub mod event_socket;
+pub mod issuer;
 pub mod pooler;
 pub mod postgres;
 pub mod process;

@@ -60,9 +60,9 @@ impl Micros {
     /// The text of such a number.
     #[must_use]
     pub fn since_epoch(text: &str) -> Option<Self> {
-        match text.parse() {
-            Ok(number) => Self::from_integer(number),
-            Err(_) => Self::from_number(text.parse().ok().filter(|number: &f64| number.is_finite())?),
+        match text.contains(['.', 'e', 'E']) {
+            true => Self::from_number(text.parse().ok().filter(|number: &f64| number.is_finite())?),
+            false => Self::from_integer(text.parse().ok()?),
         }
     }
 

@@ -26,6 +26,13 @@ pub async fn make_role(database: &TestDatabase) -> String {
 }
 
 pub async fn drop_all(database: TestDatabase, pool: PgPool, role: &str) {
+    // A session that has been closed is still taking its temporary tables away, which are the role's.
+    let sessions = "select count(*) from pg_stat_activity where usename = $1";
+    let is_alone = async || {
+        let left: i64 = sqlx::query_scalar(sessions).bind(role).fetch_one(&pool).await.unwrap();
+        left == 0
+    };
+    eventually("the end of the role's sessions", is_alone).await;
     run(&pool, format!("reassign owned by {role} to current_user; drop owned by {role}; drop role {role}")).await;
     pool.close().await;
     database.drop().await;

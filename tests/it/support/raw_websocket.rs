@@ -95,7 +95,8 @@ impl RawWebSocket {
         if text.starts_with("HTTP/1.1 101 ") {
             let lower = text.to_ascii_lowercase();
             let names_mqtt = lower.contains("\r\nsec-websocket-protocol: mqtt\r\n");
-            assert_eq!(names_mqtt, head.contains(MQTT), "{text}");
+            let offers = head.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: ");
+            assert_eq!(names_mqtt, offers, "{text}");
             assert!(!lower.contains("sec-websocket-extensions"), "{text}");
             return Ok(Self { stream, data: Vec::new() });
         }

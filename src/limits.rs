@@ -401,8 +401,9 @@ pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
 
 /// Time for which a client of the HTTP server may take nothing of what waits for it: longer than a mobile network is
 /// away in a tunnel, shorter than it is worth holding its buffers. The system tells of room once a third of its own
-/// buffer is free, up to 1.3 MB: a client that is behind on a link slower than that gets what is under way, and resumes.
-pub const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// buffer is free, up to 1.3 MB: a client that is behind on a link slower than 11 kB/s gets what is under way, and
+/// resumes.
+pub const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time that answers in progress get when the HTTP server stops. Streams end at once.
 pub const HTTP_DRAIN: Duration = Duration::from_secs(5);

@@ -130,22 +130,7 @@ fn event(names: &[&str], record: &csv::ByteRecord, origin: &str) -> Result<Impor
             continue;
         }
         let text = std::str::from_utf8(value).map_err(|_| FieldError::field(name, "it is not UTF-8"))?;
-        let field = match *name {
-            "id" => &mut fields.id,
-            "type" => &mut fields.event_type,
-            "timestamp" => &mut fields.timestamp,
-            "userId" => &mut fields.user_id,
-            "subjectId" => &mut fields.subject_id,
-            "subjectType" => &mut fields.subject_type,
-            "data" => &mut fields.data,
-            "metadata" => &mut fields.metadata,
-            "correlationId" => &mut fields.correlation_id,
-            "causationId" => &mut fields.causation_id,
-            "requestId" => &mut fields.request_id,
-            "source" => &mut fields.source,
-            _ => &mut fields.version,
-        };
-        *field = Some(Cow::Borrowed(text));
+        *fields.named(name) = Some(Cow::Borrowed(text));
     }
     fields.event(origin)
 }

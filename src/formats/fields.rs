@@ -32,7 +32,26 @@ pub struct Fields<'a> {
 /// What an event without a subject is about, as the pod has it: the event itself.
 const NO_SUBJECT: &str = "event";
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The field that the pod calls so; of other names, the version.
+    pub fn named(&mut self, name: &str) -> &mut Option<Cow<'a, str>> {
+        match name {
+            "id" => &mut self.id,
+            "type" => &mut self.event_type,
+            "timestamp" => &mut self.timestamp,
+            "userId" => &mut self.user_id,
+            "subjectId" => &mut self.subject_id,
+            "subjectType" => &mut self.subject_type,
+            "data" => &mut self.data,
+            "metadata" => &mut self.metadata,
+            "correlationId" => &mut self.correlation_id,
+            "causationId" => &mut self.causation_id,
+            "requestId" => &mut self.request_id,
+            "source" => &mut self.source,
+            _ => &mut self.version,
+        }
+    }
+
     /// The event. `origin` are members of JSON that go into its metadata: that it was imported, and from where.
     pub fn event(self, origin: &str) -> Result<ImportedEvent, FieldError> {
         let id = uuid("id", &required("id", self.id)?)?;

@@ -152,21 +152,7 @@ impl ParquetEvents {
     fn event(&self, row: Vec<Option<String>>) -> Result<ImportedEvent, FieldError> {
         let mut fields = Fields::default();
         for (column, value) in self.columns.iter().zip(row) {
-            let field = match column.name {
-                "id" => &mut fields.id,
-                "type" => &mut fields.event_type,
-                "timestamp" => &mut fields.timestamp,
-                "userId" => &mut fields.user_id,
-                "subjectId" => &mut fields.subject_id,
-                "subjectType" => &mut fields.subject_type,
-                "data" => &mut fields.data,
-                "metadata" => &mut fields.metadata,
-                "correlationId" => &mut fields.correlation_id,
-                "causationId" => &mut fields.causation_id,
-                "source" => &mut fields.source,
-                _ => &mut fields.version,
-            };
-            *field = value.map(Cow::Owned);
+            *fields.named(column.name) = value.map(Cow::Owned);
         }
         fields.event(&self.origin)
     }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     devices::Devices,
     http::{ConsumersUnavailable, Overview},
-    journal::{Clock, Journal, ReadError, Record, Slice, Step, SystemClock, Watermark},
+    journal::{Clock, Journal, ReadError, Record, Slice, SystemClock, Watermark},
     stream::Streams,
     telemetry::Health,
     timescale::{ImportStatistics, Statistics},
@@ -86,16 +86,8 @@ impl Consumers {
         let mut reader = self.journal.reader(position, Watermark::Durable);
         // Between two messages there may be records of sessions, and places that are damaged; a look does not go far.
         for _ in 0..LOOKS {
-            let slice = match reader.step() {
-                Step::Slice(slice) => Some(slice),
-                Step::CaughtUp => return Ok(None),
-                Step::Disk => match reader.read_disk_async().await {
-                    Ok(slice) => slice,
-                    Err(error) if error.is_loss() => None,
-                    Err(error) => return Err(error),
-                },
-            };
-            if let Some(received) = slice.as_ref().and_then(first_received) {
+            let Some(slice) = reader.next_kept().await? else { break };
+            if let Some(received) = first_received(&slice) {
                 return Ok(Some(received));
             }
         }

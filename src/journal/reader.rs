@@ -241,6 +241,26 @@ impl Reader {
         result
     }
 
+    /// The next records, from memory or from disk, without those that are lost; none when there are no more yet. Cancel
+    /// safe, as [`Reader::read_disk_async`].
+    ///
+    /// # Errors
+    /// [`ReadError`], of which none [is a loss](ReadError::is_loss).
+    pub async fn next_kept(&mut self) -> Result<Option<Slice>, ReadError> {
+        loop {
+            match self.step() {
+                Step::Slice(slice) => return Ok(Some(slice)),
+                Step::CaughtUp => return Ok(None),
+                Step::Disk => match self.read_disk_async().await {
+                    Ok(Some(slice)) => return Ok(Some(slice)),
+                    Ok(None) => {}
+                    Err(error) if error.is_loss() => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+    }
+
     /// As [`Journal::oldest`](super::Journal::oldest).
     #[must_use]
     pub fn oldest(&self) -> Sequence {

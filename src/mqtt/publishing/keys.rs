@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{CLIENT_ID, PublishError, published};
 use crate::{
     journal::{
-        Checkpoint, Clock, Consumer, Journal, ReadError, Record, StateError, StateStore, Step, SystemClock, Watermark,
+        Checkpoint, Clock, Consumer, Journal, ReadError, Record, StateError, StateStore, SystemClock, Watermark,
     },
     limits,
     types::{EventMapper, IdempotencyKey, KEY_PROPERTY, Micros, PublishRequest, Published, Sequence},
@@ -194,17 +194,8 @@ pub async fn search(
     key: &IdempotencyKey,
 ) -> Result<Option<Published>, PublishError> {
     let mut reader = journal.reader(after, Watermark::Durable);
-    loop {
-        let slice = match reader.step() {
-            Step::Slice(slice) => Some(slice),
-            Step::CaughtUp => return Ok(None),
-            Step::Disk => match reader.read_disk_async().await {
-                Ok(slice) => slice,
-                Err(error) if error.is_loss() => None,
-                Err(error) => return Err(unreadable(error)),
-            },
-        };
-        for record in slice.iter().flat_map(|slice| slice.records()) {
+    while let Some(slice) = reader.next_kept().await.map_err(unreadable)? {
+        for record in slice.records() {
             let Record::Publication { publication, .. } = record else { continue };
             let mut properties = publication.properties.user_properties();
             if publication.client_id == CLIENT_ID
@@ -215,6 +206,7 @@ pub async fn search(
         }
         tokio::task::yield_now().await;
     }
+    Ok(None)
 }
 
 fn unreadable(error: ReadError) -> PublishError {

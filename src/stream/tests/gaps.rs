@@ -30,11 +30,7 @@ async fn a_foreign_id_gives_a_gap_and_then_everything_that_is_kept() {
 #[tokio::test]
 async fn an_id_older_than_what_is_kept_gives_a_gap() {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = JournalOptions::default();
-    options.log = LogOptions { segment_bytes: 4 << 10, retain_bytes: 8 << 10, ..options.log };
-    options.memory.tail = 0;
-    let journal = Journal::open(directory.path(), options).unwrap().0;
-    journal.start_retention();
+    let journal = open_forgetful_journal(directory.path());
     let (streams, stop) = start(&journal, 0);
     let payload = format!("\"{}\"", "x".repeat(1000));
     let mut sequences = Vec::new();

@@ -93,6 +93,16 @@ pub fn open_journal(directory: &Path) -> Journal {
     Journal::open(directory, options).unwrap().0
 }
 
+/// A journal that keeps two small segments or so, and nothing in memory.
+pub fn open_forgetful_journal(directory: &Path) -> Journal {
+    let mut options = JournalOptions::default();
+    options.log = LogOptions { segment_bytes: 4 << 10, retain_bytes: 8 << 10, ..options.log };
+    options.memory.tail = 0;
+    let journal = Journal::open(directory, options).unwrap().0;
+    journal.start_retention();
+    journal
+}
+
 /// Appends one message and waits until it is durable, where it is guaranteed.
 pub async fn publish(journal: &Journal, topic: &str, payload: &str, qos: Qos) -> Arc<Batch> {
     let mut batch = BatchBuilder::default();

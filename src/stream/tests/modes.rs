@@ -139,11 +139,7 @@ async fn latest_waits_between_two_turns() {
 #[tokio::test]
 async fn a_guaranteed_client_that_retention_overtakes_is_sent_away_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = JournalOptions::default();
-    options.log = LogOptions { segment_bytes: 4 << 10, retain_bytes: 8 << 10, ..options.log };
-    options.memory.tail = 0;
-    let journal = Journal::open(directory.path(), options).unwrap().0;
-    journal.start_retention();
+    let journal = open_forgetful_journal(directory.path());
     let (streams, stop) = start(&journal, 0);
     let (_, mut stream) = open(&streams, Filter::default(), Start::Now, &stop).await;
     let first = publish(&journal, "devices/a/t", "{}", Qos::AtLeastOnce).await.last();

@@ -166,11 +166,7 @@ impl RetainedMessages for Old {
 #[tokio::test]
 async fn retained_messages_that_outlived_the_journal_come_first() {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = JournalOptions::default();
-    options.log = LogOptions { segment_bytes: 4 << 10, retain_bytes: 8 << 10, ..options.log };
-    options.memory.tail = 0;
-    let journal = Journal::open(directory.path(), options).unwrap().0;
-    journal.start_retention();
+    let journal = open_forgetful_journal(directory.path());
     let payload = format!("\"{}\"", "x".repeat(1000));
     let mut last = Sequence::ZERO;
     while journal.oldest() <= Sequence(5) {

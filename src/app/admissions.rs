@@ -1,12 +1,10 @@
 //! Which port asks what of clients, and who answers for them.
 //!
-//! The password file is read at the start, and again when it has changed and at every SIGHUP. A file with a fault
-//! stops the start; later it changes nothing, and an error says so. Clients whose account is gone are disconnected.
+//! The password file is read at the start, and again when it has changed and at every SIGHUP ([`super::reload`]). A
+//! file with a fault stops the start; later it changes nothing, and an error says so. Clients whose account is gone are
+//! disconnected.
 
-use std::{io, path::PathBuf, sync::Arc};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     auth::{
@@ -17,7 +15,7 @@ use crate::{
     mqtt::Broker,
 };
 
-use super::{tokens, watch::Watch};
+use super::tokens;
 
 /// The accounts there are, for the ports that ask for one.
 pub struct Admissions {
@@ -55,54 +53,45 @@ impl Admissions {
         Ok(self.tokens.clone().zip(address))
     }
 
-    /// Who reads the files again, where there are any.
-    pub fn reader(&self, broker: Arc<Broker>) -> io::Result<Option<Reader>> {
+    /// Who reads the files again.
+    pub fn reader(&self, broker: Arc<Broker>) -> Reader {
         let file = self.settings.password_file.clone();
         let key_file = self.settings.jwt.as_ref().and_then(|jwt| jwt.key_file.clone());
         let keys = self.tokens.clone().zip(key_file);
-        let files: Vec<_> = file.iter().chain(keys.iter().map(|(_, file)| file)).cloned().collect();
-        if files.is_empty() {
-            return Ok(None);
-        }
-        let (hangup, watch) = (signal(SignalKind::hangup())?, Watch::new(files));
-        Ok(Some(Reader { file, keys, authenticator: Arc::clone(&self.authenticator), broker, hangup, watch }))
+        Reader { file, keys, authenticator: Arc::clone(&self.authenticator), broker }
     }
 }
 
-/// Reads the password file, and the file with the keys of tokens, again when it has changed, or when it is told to.
+/// Reads the password file, and the file with the keys of tokens, again, where there are any.
 pub struct Reader {
     file: Option<PathBuf>,
     keys: Option<(Arc<Tokens>, PathBuf)>,
     authenticator: Arc<Authenticator>,
     broker: Arc<Broker>,
-    hangup: Signal,
-    watch: Watch,
 }
 
 impl Reader {
-    /// Does so until `stop` fires.
-    pub async fn run(mut self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                told = self.hangup.recv() => if told.is_none() { return },
-                () = self.watch.changed() => {}
-            }
-            if let Some((tokens, file)) = &self.keys {
-                match read_keys(file) {
-                    Ok(keys) => {
-                        tracing::info!(keys = keys.len(), "read the keys of tokens again");
-                        tokens.replace(keys);
-                    }
-                    Err(error) => tracing::error!(%error, "the keys of tokens are as before"),
+    /// The files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.file.iter().chain(self.keys.iter().map(|(_, file)| file)).cloned().collect()
+    }
+
+    /// Does so.
+    pub async fn read(&self) {
+        if let Some((tokens, file)) = &self.keys {
+            match read_keys(file) {
+                Ok(keys) => {
+                    tracing::info!(keys = keys.len(), "read the keys of tokens again");
+                    tokens.replace(keys);
                 }
+                Err(error) => tracing::error!(%error, "the keys of tokens are as before"),
             }
-            let Some(file) = self.file.clone() else { continue };
-            let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
-            match read.await {
-                Ok(read) => self.take(read),
-                Err(error) => tracing::error!(%error, "the password file was not read again"),
-            }
+        }
+        let Some(file) = self.file.clone() else { return };
+        let read = tokio::task::spawn_blocking(move || PasswordFile::read(&file).map(PasswordFile::into_accounts));
+        match read.await {
+            Ok(read) => self.take(read),
+            Err(error) => tracing::error!(%error, "the password file was not read again"),
         }
     }
 

@@ -145,9 +145,6 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     if let Some((tokens, address)) = admissions.token_keys()? {
         consumers.spawn(tokens.follow(address, stop.consumers.clone()));
     }
-    if let Some(reader) = admissions.reader(Arc::clone(&broker))? {
-        consumers.spawn(reader.run(stop.consumers.clone()));
-    }
     let (writer, importer) = writer.unzip();
     let importer = importer.flatten();
     let consumers_info = consumers::Consumers {
@@ -168,7 +165,8 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
     let http_terms = Terms::new(profile, None);
-    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone())?;
+    let accounts = admissions.reader(Arc::clone(&broker));
+    let reloader = Reloader::new(reload, settings.clone(), Arc::clone(&broker), terms, http_terms.clone(), accounts)?;
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let admission = admissions.of(settings.http.authentication);
     let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);

@@ -1,12 +1,11 @@
 //! SIGHUP: reads the configuration again and puts in effect what can change while the bridge runs: the
 //! log filter, certificates and keys, what new connections are allowed, and the access rules, also of those
-//! there are. A wrong configuration changes nothing; what needs a restart is named.
+//! there are; and the files of accounts, whatever the configuration says. A wrong configuration changes nothing; what
+//! needs a restart is named.
 //!
-//! Certificates, keys, CAs, revocation lists and the file of access rules are read again by themselves too, when
-//! they have changed, and once a day certificates are looked at for their end. Whoever is connected with a
+//! Certificates, keys, CAs, revocation lists, accounts and the file of access rules are read again by themselves too,
+//! when they have changed, and once a day certificates are looked at for their end. Whoever is connected with a
 //! certificate that is revoked now is disconnected.
-//!
-//! The password file is read again by [`super::admissions`].
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{profile, rules, tls, watch::Watch};
+use super::{admissions, profile, rules, tls, watch::Watch};
 use crate::{
     config::{AuthSettings, Settings},
     limits,
@@ -49,6 +48,9 @@ pub struct Reloader {
     certificates: Watch,
     /// The file of access rules.
     rules: Watch,
+    accounts: admissions::Reader,
+    /// Their files.
+    account_files: Watch,
 }
 
 impl Reloader {
@@ -62,11 +64,13 @@ impl Reloader {
         broker: Arc<Broker>,
         listeners: Vec<Terms>,
         http: Terms,
+        accounts: admissions::Reader,
     ) -> std::io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let certificates = Watch::new(tls::files(&settings));
         let rules = Watch::new(settings.auth.acl_file.iter().cloned().collect());
-        Ok(Self { reload, hangup, settings, broker, listeners, http, certificates, rules })
+        let account_files = Watch::new(accounts.files());
+        Ok(Self { reload, hangup, settings, broker, listeners, http, certificates, rules, accounts, account_files })
     }
 
     /// Works until `stop` fires.
@@ -76,13 +80,19 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                hangup = self.hangup.recv() => match hangup.map(|()| (self.reload.load)()) {
-                    Some(Ok(settings)) => self.apply(settings),
-                    Some(Err(problem)) => {
-                        tracing::error!(%problem, "the configuration was not read again: everything stays as it was");
+                hangup = self.hangup.recv() => {
+                    if hangup.is_none() {
+                        return;
                     }
-                    None => return,
-                },
+                    match (self.reload.load)() {
+                        Ok(settings) => self.apply(settings),
+                        Err(problem) => {
+                            tracing::error!(%problem, "the configuration was not read again: everything stays as it was");
+                        }
+                    }
+                    self.accounts.read().await;
+                }
+                () = self.account_files.changed() => self.accounts.read().await,
                 () = self.certificates.changed() => {
                     tracing::info!("certificates, keys or revocation lists have changed");
                     self.put_in_effect(&self.settings);

@@ -68,7 +68,7 @@ impl JwtSettings {
 
     /// What is wrong between keys, each with the key to change.
     pub(super) fn check(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let both = "one of `key_file` and `jwks_url` has the issuer's keys";
+        let both = "either `key_file` or `jwks_url` must be given, for the issuer's keys, and not both";
         let is_address = self.jwks_url.is_none() || self.address().is_some();
         [
             (self.key_file.is_some() == self.jwks_url.is_some()).then_some(("key_file", both)),

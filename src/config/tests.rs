@@ -194,7 +194,10 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
             "[[listener]]\nbind = \"0.0.0.0:1\"\ntls = { client_ca = \"ca.pem\", client_certificate = \"optional\", client_identity = \"dns\" }",
             "pod.toml:2: `listener[0].bind`: 0.0.0.0:1 is open to other machines and asks nobody who they are",
         ),
-        ("[auth.jwt]\nissuer = \"x\"", "`auth.jwt.key_file`: one of `key_file` and `jwks_url` has the issuer's keys"),
+        (
+            "[auth.jwt]\nissuer = \"x\"",
+            "`auth.jwt.key_file`: either `key_file` or `jwks_url` must be given, for the issuer's keys, and not both",
+        ),
         (
             "[auth.jwt]\njwks_url = \"issuer.example\"",
             "pod.toml:2: `auth.jwt.jwks_url`: expected an address such as \"https://issuer.example.org/jwks.json\"",

@@ -396,6 +396,10 @@ pub const HTTP_CONNECTIONS: usize = 1024;
 /// Time for a client to send the head of a request, also from one request to the next.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Time for which events are looked for in the journal before a client that does not want to wait is told how far
+/// that has come: longer than most filters need, shorter than a request's time-out.
+pub const STREAM_SEARCH: Duration = Duration::from_secs(5);
+
 /// Bytes that the HTTP server buffers for one connection before it waits for the client.
 pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
 

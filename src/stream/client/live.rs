@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Client, Dropped, Pace};
 use crate::{
@@ -19,14 +19,25 @@ use crate::{
     types::Sequence,
 };
 
+/// What a look into the journal has led to.
+enum Replay {
+    /// The body should be sent.
+    Full,
+    /// There may be more.
+    Some,
+    /// Nothing more is there, or was a moment ago.
+    CaughtUp,
+}
+
 impl Client {
     /// Waits for events, or for the time of a heartbeat.
     pub(super) async fn gather_events(&mut self) -> Result<(), ReadError> {
         let shared = Arc::clone(&self.shared);
         // Made where the window does not reach, for this body only.
         let mut source = None;
-        // Whoever is behind moves, however short their silence may be.
-        let mut has_moved = false;
+        // Whoever is behind and does not want to wait still gets what is there, if it is found in time.
+        let mut has_caught_up = false;
+        let begun = Instant::now();
         loop {
             if self.cursor >= self.until {
                 self.finish(EndReason::Complete);
@@ -51,7 +62,7 @@ impl Client {
                     self.add_heartbeat();
                     return Ok(());
                 }
-                Pull::Behind if has_moved && self.is_silent() => {
+                Pull::Behind if self.is_silent() && (has_caught_up || begun.elapsed() >= limits::STREAM_SEARCH) => {
                     self.add_heartbeat();
                     return Ok(());
                 }
@@ -70,10 +81,11 @@ impl Client {
                     }
                 }
                 Pull::Behind => {
-                    has_moved = true;
                     let source = source.get_or_insert_with(|| Source::new(&shared.journal, self.cursor));
-                    if self.replay(source).await? {
-                        return Ok(());
+                    match self.replay(source).await? {
+                        Replay::Full => return Ok(()),
+                        Replay::Some => {}
+                        Replay::CaughtUp => has_caught_up = true,
                     }
                 }
             }
@@ -81,32 +93,32 @@ impl Client {
         }
     }
 
-    /// Reads on in the journal, or waits for it to go on. Says whether the body should be sent.
-    async fn replay(&mut self, source: &mut Source<'_>) -> Result<bool, ReadError> {
+    /// Reads on in the journal, or waits for it to go on.
+    async fn replay(&mut self, source: &mut Source<'_>) -> Result<Replay, ReadError> {
         let shared = Arc::clone(&self.shared);
         // The semaphore is never closed.
         let permit = shared.replays.acquire().await.map_err(|_| ReadError::Cancelled)?;
         let next = source.advance().await?;
         match next {
-            Next::Records(slice) => Ok(self.encode(&slice)),
+            Next::Records(slice) => Ok(if self.encode(&slice) { Replay::Full } else { Replay::Some }),
             Next::Lost(reason) => {
                 self.tell_dropped();
                 self.tell_lost(reason, source.position());
-                Ok(true)
+                Ok(Replay::Full)
             }
             Next::CaughtUp => {
                 drop(permit);
                 self.tell_dropped();
                 self.cursor = source.position();
                 if !self.body.is_empty() || self.cursor >= self.until {
-                    return Ok(self.cursor < self.until);
+                    return Ok(if self.cursor < self.until { Replay::Full } else { Replay::Some });
                 }
                 tokio::select! {
                     changed = source.changed() => changed?,
                     _ = self.window.changed() => {}
                     () = sleep_until(self.heartbeat) => {}
                 }
-                Ok(false)
+                Ok(Replay::CaughtUp)
             }
         }
     }

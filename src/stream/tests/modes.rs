@@ -79,6 +79,31 @@ async fn best_effort_drops_the_oldest_and_counts_them() {
     }
 }
 
+/// As a long poll that does not wait.
+#[tokio::test]
+async fn whoever_does_not_wait_gets_what_lies_behind_what_the_filter_leaves_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_journal(directory.path());
+    let (streams, stop) = start(&journal, 0);
+    let first = publish(&journal, "devices/a/t", "{}", Qos::AtLeastOnce).await.last();
+    for _ in 0..5 {
+        publish(&journal, "other/a", "{}", Qos::AtLeastOnce).await;
+    }
+    let last = publish(&journal, "devices/a/t", "{}", Qos::AtLeastOnce).await.last();
+    // The window has come that far, and holds nothing.
+    let (_, everything) = open(&streams, Filter::default(), after(&journal, first), &stop).await;
+    read_to(everything, last).await;
+    let filter = Filter { topics: vec!["devices/#".parse().unwrap()], ..Filter::default() };
+    let subscription = Subscription {
+        start: after(&journal, first),
+        heartbeat: Some(Duration::ZERO),
+        filter,
+        ..Subscription::default()
+    };
+    let (_, mut stream) = open_with(&streams, subscription, &stop).await;
+    assert_eq!(blocks(&stream.next().await.unwrap()), events([last]));
+}
+
 #[tokio::test]
 async fn best_effort_drops_nothing_of_a_client_that_keeps_up() {
     let directory = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::support::{
     Random,
-    bridge::{Bridge, Setup},
+    bridge::{Bridge, Cut, Setup},
     event_socket::EventSocket,
     eventually,
     raw_mqtt::Version,
@@ -305,4 +305,41 @@ async fn copy(from: &std::path::Path, to: &std::path::Path) {
     command.arg("-r").arg(from.join(".")).arg(to);
     std::fs::create_dir_all(to).unwrap();
     crate::support::process::Process::start(command).success().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_does_not_wait_has_what_was_acknowledged() {
+    let mut bridge = Setup::default().start().await;
+    let poll = async |bridge: &Bridge, after: &str| -> Value {
+        reqwest::get(bridge.url(&format!("/api/events?wait=0&topic=t&after={after}")))
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    };
+    let begin: Value = reqwest::get(bridge.url("/api/events?wait=0")).await.unwrap().json().await.unwrap();
+    let begin = begin["lastEventId"].as_str().unwrap().to_owned();
+    let mut last = begin.clone();
+    for n in 0..20 {
+        let mut client = bridge.client(Version::V5, "device").await;
+        client.publish("other", "{}", 1).await;
+        client.publish("t", format!("{{\"n\":{n}}}"), 1).await;
+        let answer = poll(&bridge, &last).await;
+        assert_eq!(answer["messages"][0]["event"]["data"]["n"], n, "{answer}");
+        assert_eq!(answer["messages"].as_array().unwrap().len(), 1);
+        last = answer["lastEventId"].as_str().unwrap().to_owned();
+    }
+    bridge.cut(Cut::Kill).await;
+    let mut found = Vec::new();
+    let mut after = begin;
+    while found.len() < 20 {
+        let answer = poll(&bridge, &after).await;
+        let messages = answer["messages"].as_array().unwrap();
+        assert!(!messages.is_empty(), "after {} of them: {answer}", found.len());
+        found.extend(messages.iter().map(|message| message["event"]["data"]["n"].as_u64().unwrap()));
+        after = answer["lastEventId"].as_str().unwrap().to_owned();
+    }
+    assert!(found.into_iter().eq(0..20));
+    bridge.finish(&[]).await;
 }

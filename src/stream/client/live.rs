@@ -37,7 +37,7 @@ impl Client {
         let mut source = None;
         // Whoever is behind and does not want to wait still gets what is there, if it is found in time.
         let mut has_caught_up = false;
-        let begun = Instant::now();
+        let searched = Instant::now() + limits::STREAM_SEARCH;
         loop {
             if self.cursor >= self.until {
                 self.finish(EndReason::Complete);
@@ -57,12 +57,12 @@ impl Client {
                         self.cursor = self.until;
                     }
                 }
-                Pull::CaughtUp(end) if self.is_silent() => {
+                Pull::CaughtUp(end) if self.is_silent() && !self.is_awaited(end, searched) => {
                     self.cursor = self.cursor.max(end);
                     self.add_heartbeat();
                     return Ok(());
                 }
-                Pull::Behind if self.is_silent() && (has_caught_up || begun.elapsed() >= limits::STREAM_SEARCH) => {
+                Pull::Behind if self.is_silent() && (has_caught_up || Instant::now() >= searched) => {
                     self.add_heartbeat();
                     return Ok(());
                 }
@@ -75,9 +75,11 @@ impl Client {
                     if !self.body.is_empty() {
                         return Ok(());
                     }
+                    let patience =
+                        if self.is_awaited(end, searched) { self.heartbeat.max(searched) } else { self.heartbeat };
                     tokio::select! {
                         _ = self.window.changed() => {}
-                        () = sleep_until(self.heartbeat) => {}
+                        () = sleep_until(patience) => {}
                     }
                 }
                 Pull::Behind => {
@@ -91,6 +93,13 @@ impl Client {
             }
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// Whether the window, which ends there, will soon have more: it rests while nobody watches, and is a moment behind
+    /// the journal.
+    fn is_awaited(&self, end: Sequence, until: Instant) -> bool {
+        let known = self.cursor.max(end).min(self.until);
+        known < self.shared.journal.watermark(Watermark::Visible).min(self.until) && Instant::now() < until
     }
 
     /// Reads on in the journal, or waits for it to go on.

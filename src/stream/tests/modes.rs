@@ -104,6 +104,22 @@ async fn whoever_does_not_wait_gets_what_lies_behind_what_the_filter_leaves_out(
     assert_eq!(blocks(&stream.next().await.unwrap()), events([last]));
 }
 
+/// The same, where the window rests because nobody watches.
+#[tokio::test]
+async fn whoever_does_not_wait_gets_what_the_window_has_not_come_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_journal(directory.path());
+    let (streams, stop) = start(&journal, 1 << 20);
+    for _ in 0..20 {
+        let first = publish(&journal, "other/a", "{}", Qos::AtLeastOnce).await.last();
+        let last = publish(&journal, "devices/a/t", "{}", Qos::AtLeastOnce).await.last();
+        let subscription =
+            Subscription { start: after(&journal, first), heartbeat: Some(Duration::ZERO), ..Subscription::default() };
+        let (_, mut stream) = open_with(&streams, subscription, &stop).await;
+        assert_eq!(blocks(&stream.next().await.unwrap()), events([last]));
+    }
+}
+
 #[tokio::test]
 async fn best_effort_drops_nothing_of_a_client_that_keeps_up() {
     let directory = tempfile::tempdir().unwrap();

@@ -75,7 +75,7 @@ pub const DESCRIPTOR_CORE_RESERVE: u64 = 16;
 
 /// Iterations of PBKDF2 in a new password's verifier: the least that RFC 7677 section 4 allows, and
 /// PostgreSQL's default. About a millisecond of one core for each CONNECT with a password, and
-/// devices come back all at once; `passwd --iterations` is for passwords that people choose.
+/// devices come back all at once. For passwords that people choose there is argon2id.
 pub const PASSWORD_ITERATIONS: u32 = 4096;
 
 /// Iterations that a verifier must have: clients refuse fewer (RFC 7677 section 4).
@@ -83,6 +83,25 @@ pub const MINIMUM_PASSWORD_ITERATIONS: u32 = 4096;
 
 /// Iterations that a verifier may have: some tenths of a second of one core for each CONNECT.
 pub const MAXIMUM_PASSWORD_ITERATIONS: u32 = 1_000_000;
+
+/// KiB of memory that a check of a password with argon2id takes, with [`ARGON2_PASSES`] and one lane: the least that
+/// OWASP's Password Storage Cheat Sheet names. As many are checked at a time as half of the cores, so a small pod spares it.
+pub const ARGON2_MEMORY: u32 = 19 * 1024;
+
+/// Passes over it.
+pub const ARGON2_PASSES: u32 = 2;
+
+/// KiB that a check with a hash from elsewhere may take.
+pub const MAXIMUM_ARGON2_MEMORY: u32 = 64 * 1024;
+
+/// Passes that a hash from elsewhere may take: some tenths of a second of one core for each CONNECT.
+pub const MAXIMUM_ARGON2_PASSES: u32 = 8;
+
+/// Lanes that a hash from elsewhere may have; they are worked on one after the other.
+pub const MAXIMUM_ARGON2_LANES: u32 = 8;
+
+/// Random bytes of a password that is made for a device: 144 bits, 24 characters of base64.
+pub const DEVICE_PASSWORD_BYTES: usize = 18;
 
 /// Random bytes of a new password's salt, as PostgreSQL has them.
 pub const SALT_BYTES: usize = 16;
@@ -144,6 +163,9 @@ pub const TOKEN_RULES: usize = 100;
 /// How often files are looked at that somebody may change while the bridge runs: certificates, revocation lists,
 /// accounts, access rules. A change is in effect one to two of these later.
 pub const FILES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After so long a running bridge has read files that have changed: two looks at them and one more, and a moment to read.
+pub const FILES_IN_EFFECT: Duration = Duration::from_millis(3_500);
 
 /// How long before the end of a listener's certificate the log warns of it: where certificates are renewed by
 /// themselves, that has failed for a while then.

@@ -190,11 +190,11 @@ fn accounts_are_added_changed_and_deleted() {
     let said = |output: Output| (output.status.code(), text(&output.stdout).to_owned());
     assert_eq!(said(run(&["one"], "secret\n")), (Some(0), "added one\n".to_owned()));
     let one = fs::read_to_string(&file).unwrap();
-    assert!(one.starts_with("one:SCRAM-SHA-256$4096:") && !one.contains("secret"), "{one}");
+    assert!(one.starts_with("one:$argon2id$v=19$m=19456,t=2,p=1$") && !one.contains("secret"), "{one}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&file, format!("# kept\n{one}")).unwrap();
     fs::write(dir.path().join("secret"), "another\r\nline").unwrap();
-    let two = run(&["two words", "--password-file", "secret", "--iterations", "5000"], "");
+    let two = run(&["two words", "--password-file", "secret", "--scram", "--iterations", "5000"], "");
     assert_eq!(said(two), (Some(0), "added two words\n".to_owned()));
     assert_eq!(said(run(&["one"], "other")), (Some(0), "changed one\n".to_owned()));
     let both = fs::read_to_string(&file).unwrap();
@@ -210,7 +210,8 @@ fn accounts_are_added_changed_and_deleted() {
         (&["one"], "", 1),
         (&["o:ne"], "secret", 1),
         (&["one", "--password-file", "absent"], "secret", 1),
-        (&["one", "--iterations", "4095"], "secret", 2),
+        (&["one", "--scram", "--iterations", "4095"], "secret", 2),
+        (&["one", "--iterations", "4096"], "secret", 2),
         (&["one", "--delete", "--password-file", "secret"], "", 2),
     ] {
         let output = run(arguments, input);
@@ -227,7 +228,7 @@ fn a_wrong_password_file_exits_78_before_anything_is_made() {
     let key = "pod.toml:2: `auth.password_file`: ";
     for (content, problem) in [
         (None, "passwords: cannot read the password file: "),
-        (Some("# one\n\npump-7:hunter2\n"), "passwords:3: expected SCRAM-SHA-256$"),
+        (Some("# one\n\npump-7:hunter2\n"), "passwords:3: expected $argon2id$"),
     ] {
         content.map(|content| fs::write(dir.path().join("passwords"), content)).transpose().unwrap();
         for command in [&["check-config"][..], &[]] {
@@ -240,17 +241,21 @@ fn a_wrong_password_file_exits_78_before_anything_is_made() {
     }
     let output = passwd(dir.path(), &["passwords", "one"], "secret");
     assert_eq!(output.status.code(), Some(1), "a file with a mistake is not written");
-    assert!(text(&output.stderr).starts_with("synap-mqtt: passwords:3: expected SCRAM-SHA-256$"), "{output:?}");
+    assert!(text(&output.stderr).starts_with("synap-mqtt: passwords:3: expected $argon2id$"), "{output:?}");
     fs::write(dir.path().join("passwords"), "").unwrap();
     assert_eq!(passwd(dir.path(), &["passwords", "pump-7"], "hunter2").status.code(), Some(0));
     let output = synap_mqtt(dir.path(), &["--config", "pod.toml", "check-config"], &[]);
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output.stdout).contains("password_file = \"passwords\""));
-    assert!(!text(&output.stdout).contains("SCRAM"));
+    assert!(!text(&output.stdout).contains("argon2id"));
     let variables = [("SYNAP_MQTT__HTTP__AUTHENTICATION", "optional"), ("SYNAP_MQTT__AUTH", "{}")];
     let unchecked = synap_mqtt(dir.path(), &["check-config"], &variables);
     assert_eq!(unchecked.status.code(), Some(78));
-    assert!(text(&unchecked.stderr).contains("`http.authentication`: needs the accounts of `auth.password_file`"));
+    assert!(
+        text(&unchecked.stderr).contains(
+            "`http.authentication`: needs the accounts of `auth.password_file`, `auth.devices` or `auth.jwt`"
+        )
+    );
     assert_eq!(names(dir.path()), ["passwords", "pod.toml"]);
 }
 

@@ -5,7 +5,7 @@
 //! other whole; nobody but its owner may read it. Two editors at once: the later one wins.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -53,7 +53,7 @@ pub enum PasswordFileError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// No colon.
-    #[error("expected name:SCRAM-SHA-256$…, as `synap-mqtt passwd` writes it")]
+    #[error("expected name:verifier, as `synap-mqtt passwd` writes it")]
     Form,
     /// The name.
     #[error(transparent)]
@@ -136,6 +136,30 @@ impl PasswordFile {
             lines.push(line.map_err(faulty)?);
         }
         Ok(Self { file: file.to_owned(), lines })
+    }
+
+    /// The names of its accounts, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Account(name, _) => Some(name.as_str()),
+            Line::Other(_) => None,
+        })
+    }
+
+    /// Takes the accounts of another file in.
+    ///
+    /// # Errors
+    /// When an account is in both; its name.
+    pub fn join(&mut self, other: Self) -> Result<(), String> {
+        let known: BTreeSet<&str> = self.names().collect();
+        let both = other.names().find(|name| known.contains(name)).map(str::to_owned);
+        match both {
+            Some(name) => Err(name),
+            None => {
+                self.lines.extend(other.lines);
+                Ok(())
+            }
+        }
     }
 
     /// Its accounts.

@@ -4,14 +4,14 @@
 //! proves that the client knows the password, server-final that the server knows its verifier. The
 //! proof covers both nonces, so neither side's messages are worth anything a second time.
 //!
-//! A name that nobody has goes all the way and fails at the proof.
+//! A name that nobody has, or whose account has no keys for this method, goes all the way and fails at the proof.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use subtle::ConstantTimeEq;
 
 use super::{
     Accounts, User,
-    accounts::Found,
+    accounts::FoundKeys,
     prepare,
     verifier::{Key, hmac},
 };
@@ -55,7 +55,7 @@ pub enum ScramError {
 /// An exchange that waits for the client's final message.
 #[derive(Debug)]
 pub struct Exchange {
-    found: Found,
+    found: FoundKeys,
     /// The name that is to be proven, in the form that accounts have.
     name: Box<str>,
     /// The start of the client's first message, which its final one must repeat.
@@ -88,9 +88,9 @@ impl Exchange {
         server_nonce: &str,
     ) -> Result<(Self, String), ScramError> {
         let first = ClientFirst::parse(client_first)?;
-        let found = accounts.find(&first.name);
+        let found = accounts.find_keys(&first.name);
         let nonce = format!("{}{server_nonce}", first.nonce);
-        let (salt, iterations) = (BASE64.encode(&found.verifier.salt), found.verifier.iterations);
+        let (salt, iterations) = (BASE64.encode(&found.keys.salt), found.keys.iterations);
         let server_first = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Self {
             found,
@@ -119,14 +119,14 @@ impl Exchange {
         if !bool::from(last.nonce.as_bytes().ct_eq(self.nonce.as_bytes())) {
             return Err(ScramError::Nonce);
         }
-        let Found { user, verifier } = self.found;
+        let FoundKeys { user, keys } = self.found;
         let message = [self.messages.as_bytes(), last.without_proof.as_bytes()];
-        let mut client_key = hmac(&verifier.stored_key, &message);
+        let mut client_key = hmac(&keys.stored_key, &message);
         client_key.iter_mut().zip(last.proof).for_each(|(signature, proof)| *signature ^= proof);
         // Also for a decoy, which takes the same time.
-        let is_proof = verifier.proves(&client_key);
+        let is_proof = keys.proves(&client_key);
         let user = user.filter(|_| is_proof).ok_or(ScramError::Proof)?;
-        let server_final = format!("v={}", BASE64.encode(hmac(&verifier.server_key, &message)));
+        let server_final = format!("v={}", BASE64.encode(hmac(&keys.server_key, &message)));
         Ok(Proven { user, server_final })
     }
 }

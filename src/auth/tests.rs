@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{verifier::ScramKeys, *};
 use crate::types::Peer;
 
 const PEER: Peer = Peer::Unix { pid: None, uid: 0 };
@@ -44,22 +44,108 @@ fn the_exchange_of_rfc_7677() {
 #[test]
 fn a_verifier_is_made_from_a_password_and_written_as_postgresql_does() {
     let pencil: Verifier = PENCIL.parse().unwrap();
-    assert_eq!(Verifier::with_salt(b"pencil", &pencil.salt, 4096).unwrap(), pencil);
+    let salt = &pencil.scram().unwrap().salt;
+    assert_eq!(Verifier::from(ScramKeys::with_salt(b"pencil", salt, 4096).unwrap()), pencil);
     assert_eq!(pencil.expose(), PENCIL);
     assert!(pencil.matches(b"pencil"));
     for other in [&b"pencils"[..], b"Pencil", b"", b"\xff"] {
         assert!(!pencil.matches(other));
     }
-    let [one, another] = [(); 2].map(|()| Verifier::of(b"pencil", 4096).unwrap());
+    let [one, another] = [(); 2].map(|()| Verifier::scram_of(b"pencil", 4096).unwrap());
     assert_ne!(one, another, "each has a salt of its own");
     assert!(one.matches(b"pencil"));
+}
+
+/// `pencil`, by mosquitto_passwd 2.0.11 and argon2-cffi 25.1.
+const ELSEWHERE: [&str; 4] = [
+    "$6$e480qPsqBVQgpAxt$Be+niNsOYkFQnqcenbKAEWNMBl6HczG3wk+QvDszU6BgEXnNp5768JUjhiVAUdL8GvuZ8rf8Z1zqJTdY6FvpPA==",
+    "$7$101$TOHVNBGVpQTj7oxm$9MzVzNUUxR++YN4t4bzMFsLY6BVY/L1/bhO6R75cIcoiYUQ118gkSRo2QGUXLu1Zf5+mqgJsAl5pnd74hRClJw==",
+    "$argon2id$v=19$m=64,t=1,p=1$cJqi0i2qiQ72gm5ddxDHpw$9vbTOf16LQKVQNPccsFFQvt6N2db2r20uaTko3QMz6w",
+    "$argon2id$v=19$m=1024,t=3,p=4$RHIeU6c0UILkFVMjOj6ghg$Y57p8U7engdPw7F6f88SFcz62g17vDq9XsKdHoBvmc0",
+];
+
+#[test]
+fn hashes_made_elsewhere_are_read_and_written_back() {
+    for text in ELSEWHERE {
+        let hash: Verifier = text.parse().unwrap();
+        assert!(hash.matches(b"pencil"), "{text}");
+        assert!(!hash.matches(b"pencils") && !hash.matches(b""), "{text}");
+        assert_eq!(hash.expose(), text);
+    }
+    let [one, another] = [(); 2].map(|()| Verifier::of(b"pencil").unwrap());
+    assert_ne!(one, another, "each has a salt of its own");
+    assert!(one.matches(b"pencil") && !one.matches(b"Pencil"));
+    assert_eq!(one.expose().parse::<Verifier>().unwrap(), one);
+}
+
+#[test]
+fn hashes_that_would_cost_too_much_or_are_of_another_kind_are_refused() {
+    let [sha512, pbkdf2, argon2, _] = ELSEWHERE;
+    for (text, error) in [
+        (argon2.replace("m=64", "m=65537"), VerifierError::Cost),
+        (argon2.replace("t=1", "t=9"), VerifierError::Cost),
+        (argon2.replace("p=1", "p=9").replace("m=64", "m=128"), VerifierError::Cost),
+        (argon2.replace("m=64", "m=1"), VerifierError::Form),
+        (argon2.replace("argon2id", "argon2i"), VerifierError::Form),
+        (argon2.replace("v=19", "v=16"), VerifierError::Form),
+        (argon2.replace("v=19$", ""), VerifierError::Form),
+        (argon2.replace("p=1$", "p=1,keyid=AAAA$"), VerifierError::Form),
+        (argon2.rsplit_once('$').unwrap().0.to_owned(), VerifierError::Form),
+        (pbkdf2.replace("$101", "$0"), VerifierError::Iterations),
+        (pbkdf2.replace("$101", "$1000001"), VerifierError::Iterations),
+        (pbkdf2.replace("$101", "$x"), VerifierError::Form),
+        (pbkdf2.replace("TOHVNBGVpQTj7oxm", ""), VerifierError::Salt),
+        (sha512.replace("PA==", ""), VerifierError::Form),
+        (sha512.replace("$6", "$5"), VerifierError::Form),
+        (format!("{sha512}$"), VerifierError::Form),
+    ] {
+        assert_eq!(text.parse::<Verifier>().unwrap_err(), error, "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_nobody_has_costs_what_an_account_does() {
+    let forms = |lines: &str| {
+        let accounts = accounts(lines);
+        let asked = (0..64).map(|n| accounts.find(&format!("nobody {n}")));
+        let mut forms: Vec<_> = asked
+            .map(|found| {
+                assert_eq!(found.user, None);
+                format!("{:?}", found.verifier)
+            })
+            .collect();
+        forms.sort();
+        forms.dedup();
+        forms
+    };
+    let [sha512, _, argon2, _] = ELSEWHERE;
+    assert_eq!(forms(""), ["Verifier(SCRAM-SHA-256)"]);
+    assert_eq!(forms(&format!("one:{argon2}")), ["Verifier(argon2id)"]);
+    assert_eq!(
+        forms(&format!("one:{argon2}\ntwo:{sha512}\nthree:{PENCIL}")),
+        ["Verifier(SCRAM-SHA-256)", "Verifier(argon2id)", "Verifier(mosquitto)"],
+    );
+    let accounts = accounts(&format!("one:{argon2}"));
+    let decoys = [(); 2].map(|()| accounts.find("nobody").verifier.expose());
+    assert_eq!(decoys[0], decoys[1], "the same each time");
+    assert!(decoys[0].starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
+}
+
+#[test]
+fn scram_has_a_challenge_for_accounts_without_keys_and_believes_no_proof() {
+    for text in ELSEWHERE {
+        let accounts = accounts(&format!("user:{text}"));
+        let (exchange, server_first) = begin(&accounts, CLIENT_FIRST).unwrap();
+        assert!(server_first.ends_with(",i=4096"), "{server_first}");
+        assert_eq!(exchange.finish(CLIENT_FINAL.as_bytes()).unwrap_err(), ScramError::Proof);
+    }
 }
 
 #[test]
 fn passwords_and_names_are_the_same_however_they_are_typed() {
     // RFC 4013 section 3, and what Unicode 3.2 did not have.
     for (one, another) in [("I\u{AD}X", "IX"), ("\u{AA}", "a"), ("\u{2168}", "IX"), ("\u{1F511}", "\u{1F511}")] {
-        assert!(Verifier::of(one.as_bytes(), 4096).unwrap().matches(another.as_bytes()), "{one}");
+        assert!(Verifier::scram_of(one.as_bytes(), 4096).unwrap().matches(another.as_bytes()), "{one}");
     }
     let accounts = accounts(&format!("IX:{PENCIL}"));
     assert_eq!(accounts.find("\u{2168}").user.as_deref(), Some("IX"));
@@ -145,13 +231,13 @@ fn a_name_that_nobody_has_looks_like_one_that_somebody_has() {
     let accounts = accounts(&file.replace("$S:S", &format!("${key}:{key}")));
     let mut shapes = std::collections::BTreeSet::new();
     for name in (0..50).map(|n| format!("nobody-{n}")) {
-        let [decoy, again] = [(); 2].map(|()| accounts.find(&name));
-        assert_eq!((decoy.user, &decoy.verifier), (None, &again.verifier), "the same each time");
-        shapes.insert((decoy.verifier.iterations, decoy.verifier.salt.len()));
+        let [decoy, again] = [(); 2].map(|()| accounts.find_keys(&name));
+        assert_eq!((decoy.user, &decoy.keys), (None, &again.keys), "the same each time");
+        shapes.insert((decoy.keys.iterations, decoy.keys.salt.len()));
     }
     assert_eq!(shapes.into_iter().collect::<Vec<_>>(), [(4096, 3), (9999, 6)]);
     let other = Accounts::default();
-    assert_ne!(other.find("x").verifier.salt, accounts.find("x").verifier.salt, "others cannot know it");
+    assert_ne!(other.find_keys("x").keys.salt, accounts.find_keys("x").keys.salt, "others cannot know it");
     let (exchange, server_first) = begin(&user(), &CLIENT_FIRST.replace("user", "nobody")).unwrap();
     assert_eq!(server_first.len(), SERVER_FIRST.len());
     assert_eq!(exchange.finish(CLIENT_FINAL.as_bytes()).unwrap_err(), ScramError::Proof);
@@ -178,13 +264,13 @@ async fn passwords_are_checked_by_the_same_accounts() {
 #[test]
 fn a_bad_line_is_named_and_not_repeated() {
     for (line, fault) in [
-        ("user", "expected name:SCRAM-SHA-256$…"),
-        ("user:", "expected SCRAM-SHA-256$<iterations>"),
-        ("user:secret", "expected SCRAM-SHA-256$<iterations>"),
-        (&PENCIL.replacen("SCRAM", "user:SCRAM", 1).replace("256", "1"), "expected SCRAM-SHA-256$"),
-        (&format!("user:{PENCIL}x"), "expected SCRAM-SHA-256$"),
-        (&format!("user:{PENCIL}:x"), "expected SCRAM-SHA-256$"),
-        (&format!("user:{}", PENCIL.replace("$4096", "$x")), "expected SCRAM-SHA-256$"),
+        ("user", "expected name:verifier"),
+        ("user:", "expected $argon2id$"),
+        ("user:secret", "expected $argon2id$"),
+        (&PENCIL.replacen("SCRAM", "user:SCRAM", 1).replace("256", "1"), "expected $argon2id$"),
+        (&format!("user:{PENCIL}x"), "expected $argon2id$"),
+        (&format!("user:{PENCIL}:x"), "expected $argon2id$"),
+        (&format!("user:{}", PENCIL.replace("$4096", "$x")), "expected $argon2id$"),
         (&format!("user:{}", PENCIL.replace("$4096", "$4095")), "expected 4096 to 1000000 iterations"),
         (&format!("user:{}", PENCIL.replace("$4096", "$1000001")), "expected 4096 to 1000000 iterations"),
         (&format!("user:{}", PENCIL.replace("W22ZaJ0SNY7soEsUEjb6gQ==", "")), "expected a salt of 1 to 64 bytes"),
@@ -207,7 +293,7 @@ fn a_file_keeps_what_is_not_changed_in_it() {
     let path = dir.path().join("passwords");
     fs::write(&path, format!("# devices\r\n\none:{PENCIL}\n  \n# people\ntwo:{PENCIL}")).unwrap();
     let mut file = PasswordFile::read(&path).unwrap();
-    let other = Verifier::of(b"other", 5000).unwrap();
+    let other = Verifier::scram_of(b"other", 5000).unwrap();
     assert!(!file.set("one", other.clone()).unwrap());
     assert!(file.set("three", other.clone()).unwrap());
     assert!(file.remove("two").unwrap() && !file.remove("two").unwrap());
@@ -246,6 +332,7 @@ fn nothing_that_prints_shows_a_secret() {
     let file = PasswordFile::parse(Path::new("passwords"), &format!("user:{PENCIL}")).unwrap();
     let printed = format!("{accounts:?} {exchange:?} {file:?} {:?}", Authenticator::new(user()));
     let pencil: Verifier = PENCIL.parse().unwrap();
+    let pencil = pencil.scram().unwrap();
     let keys = [&pencil.stored_key[..], &pencil.server_key].map(|key| format!("{key:?}"));
     assert!(!keys.iter().any(|key| printed.contains(key)), "{printed}");
     assert!(!printed.contains("WG5d8oPm") && !printed.contains("wfPLwcE6"), "{printed}");

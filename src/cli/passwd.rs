@@ -25,11 +25,15 @@ pub struct Passwd {
     /// standard input where that is no terminal
     #[arg(long, value_name = "FILE", conflicts_with = "delete")]
     password_file: Option<PathBuf>,
-    /// Rounds of hashing, which guessing costs, and each CONNECT with this password too
+    /// For clients that prove their password by SCRAM-SHA-256 and never send it, and for passwords that a machine has
+    /// made: checking one costs little. Else the account has an argon2id hash, which makes guessing expensive
+    #[arg(long, conflicts_with = "delete")]
+    scram: bool,
+    /// Rounds of hashing of SCRAM, which guessing costs, and each CONNECT with this password too
     #[arg(
         long,
         value_name = "N",
-        conflicts_with = "delete",
+        requires = "scram",
         default_value_t = limits::PASSWORD_ITERATIONS,
         value_parser = clap::value_parser!(u32)
             .range(i64::from(limits::MINIMUM_PASSWORD_ITERATIONS)..=i64::from(limits::MAXIMUM_PASSWORD_ITERATIONS)),
@@ -58,7 +62,9 @@ impl Passwd {
         if password.is_empty() {
             bail!("the password is empty");
         }
-        let is_new = file.set(&self.name, Verifier::of(&password, self.iterations)?)?;
+        let verifier =
+            if self.scram { Verifier::scram_of(&password, self.iterations) } else { Verifier::of(&password) }?;
+        let is_new = file.set(&self.name, verifier)?;
         file.write()?;
         Ok(if is_new { "added" } else { "changed" })
     }

@@ -105,6 +105,29 @@ async fn mosquitto_comes_in_with_the_right_password_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_account_lets_the_right_password_in() {
+    let accounts = PasswordFile::new(&[("scram", PASSWORD)]).await;
+    accounts.passwd(&["argon2"], PASSWORD).await;
+    // By mosquitto_passwd 2.0.11.
+    let brought = "six:$6$e480qPsqBVQgpAxt$Be+niNsOYkFQnqcenbKAEWNMBl6HczG3wk+QvDszU6BgEXnNp5768JUjhiVAUdL8GvuZ8rf8Z1zqJTdY6FvpPA==\n\
+        seven:$7$101$TOHVNBGVpQTj7oxm$9MzVzNUUxR++YN4t4bzMFsLY6BVY/L1/bhO6R75cIcoiYUQ118gkSRo2QGUXLu1Zf5+mqgJsAl5pnd74hRClJw==\n";
+    let made = std::fs::read_to_string(&accounts.path).unwrap();
+    std::fs::write(&accounts.path, format!("{made}{brought}")).unwrap();
+    let bridge = accounts.setup().start().await;
+    for (version, wrong) in [(Version::V4, 4), (Version::V5, WRONG)] {
+        for user in ["scram", "argon2", "six", "seven"] {
+            for (password, expected) in [(PASSWORD, 0), ("pencils", wrong)] {
+                let mut client = bridge.raw(version).await;
+                let connect = with_password(version, user, Some(user), Some(password));
+                client.send(&connect.encode()).await;
+                assert_eq!(client.expect(kind::CONNACK).await.reason(), expected, "{user} with {password}");
+            }
+        }
+    }
+    bridge.finish(PEER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_port_asks_what_it_is_told_to() {
     let accounts = accounts().await;
     let listener =
@@ -433,7 +456,7 @@ async fn accounts_can_change_while_clients_are_connected() {
     assert_eq!(attempt("new", "secret").await, 0);
     // A mistake changes nothing.
     std::fs::write(&accounts.path, "user:secret").unwrap();
-    hang_up("passwords:1: expected SCRAM-SHA-256$").await;
+    hang_up("passwords:1: expected $argon2id$").await;
     assert_eq!(attempt("new", "secret").await, 0);
     // Who is in stays in, but cannot prove the old password any more.
     client.ping().await;

@@ -42,10 +42,15 @@ impl PasswordFile {
         file
     }
 
-    /// Adds an account, or changes it.
+    /// Adds an account that SCRAM can ask for, or changes it.
     pub async fn set(&self, name: &str, password: &str) {
+        self.passwd(&[name, "--scram"], password).await;
+    }
+
+    /// Runs `passwd` with these arguments behind the file.
+    pub async fn passwd(&self, arguments: &[&str], password: &str) {
         let mut command = Command::new(BINARY);
-        command.arg("passwd").arg(&self.path).arg(name);
+        command.arg("passwd").arg(&self.path).args(arguments);
         let mut process = Process::start(command);
         process.say(password);
         process.success().await;

@@ -1,4 +1,5 @@
-//! What is kept of a password: a SCRAM-SHA-256 verifier (RFC 5802 section 3, RFC 5803).
+//! SCRAM-SHA-256 (RFC 5802 section 3, RFC 5803), the only form with which a client can prove who it is without
+//! sending the password.
 //!
 //! In text it is `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, the last three in
 //! base64: the form of PostgreSQL. Who has it can neither log in nor, but by guessing, learn the
@@ -11,50 +12,36 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, digest::common::BlockSizeUser};
 use subtle::ConstantTimeEq;
 
-use super::{prepare, scram::METHOD};
-use crate::limits;
+use super::VerifierError;
+use crate::{
+    auth::{prepare, scram::METHOD},
+    limits,
+};
 
 /// A SHA-256 hash, or a key of its size.
-pub(super) type Key = [u8; 32];
+pub(in crate::auth) type Key = [u8; 32];
 
-/// A verifier. Two of the same password are equal only with the same salt.
+/// Two of the same password are equal only with the same salt.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Verifier {
-    pub(super) iterations: u32,
-    pub(super) salt: Box<[u8]>,
-    pub(super) stored_key: Key,
-    pub(super) server_key: Key,
+pub(in crate::auth) struct ScramKeys {
+    pub(in crate::auth) iterations: u32,
+    pub(in crate::auth) salt: Box<[u8]>,
+    pub(in crate::auth) stored_key: Key,
+    pub(in crate::auth) server_key: Key,
 }
 
-/// Why a text is no verifier. Does not repeat the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum VerifierError {
-    /// Not of the form.
-    #[error("expected SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>, as `synap-mqtt passwd` writes it")]
-    Form,
-    /// Iterations out of their range.
-    #[error("expected {minimum} to {maximum} iterations", minimum = limits::MINIMUM_PASSWORD_ITERATIONS, maximum = limits::MAXIMUM_PASSWORD_ITERATIONS)]
-    Iterations,
-    /// The salt's length is out of its range.
-    #[error("expected a salt of 1 to {maximum} bytes", maximum = limits::MAXIMUM_SALT_BYTES)]
-    Salt,
-    /// The system has no random numbers.
-    #[error("no random numbers: {0}")]
-    Random(getrandom::Error),
-}
-
-impl Verifier {
-    /// A verifier of a password, with a salt of its own. Takes as long as the iterations do.
+impl ScramKeys {
+    /// Those of a password, with a salt of its own. Takes as long as the iterations do.
     ///
     /// # Errors
     /// When the iterations are out of their range, or the system has no random numbers.
-    pub fn of(password: &[u8], iterations: u32) -> Result<Self, VerifierError> {
+    pub(in crate::auth) fn of(password: &[u8], iterations: u32) -> Result<Self, VerifierError> {
         let mut salt = [0; limits::SALT_BYTES];
         getrandom::fill(&mut salt).map_err(VerifierError::Random)?;
         Self::with_salt(password, &salt, iterations)
     }
 
-    pub(super) fn with_salt(password: &[u8], salt: &[u8], iterations: u32) -> Result<Self, VerifierError> {
+    pub(in crate::auth) fn with_salt(password: &[u8], salt: &[u8], iterations: u32) -> Result<Self, VerifierError> {
         check(salt, iterations)?;
         let salted = salted_password(password, salt, iterations);
         let stored_key = stored_key(&hmac(&salted, &[b"Client Key"]));
@@ -62,29 +49,42 @@ impl Verifier {
         Ok(Self { iterations, salt: salt.into(), stored_key, server_key })
     }
 
-    /// Whether this is a verifier of the password. Takes as long as the iterations do, and the same
+    /// Whether these are of the password. Takes as long as the iterations do, and the same
     /// time for every password.
-    #[must_use]
-    pub fn matches(&self, password: &[u8]) -> bool {
+    pub(in crate::auth) fn matches(&self, password: &[u8]) -> bool {
         let salted = salted_password(password, &self.salt, self.iterations);
         self.proves(&hmac(&salted, &[b"Client Key"]))
     }
 
     /// Whether somebody who knows this ClientKey knows the password.
-    pub(super) fn proves(&self, client_key: &Key) -> bool {
+    pub(in crate::auth) fn proves(&self, client_key: &Key) -> bool {
         stored_key(client_key).ct_eq(&self.stored_key).into()
     }
 
+    /// Keys that no password has, which take as long as these.
+    pub(super) fn decoy(&self, draw: &impl Fn(&[u8]) -> Key) -> Self {
+        Self::drawn(self.iterations, self.salt.len(), draw)
+    }
+
+    /// Keys that no password has.
+    pub(in crate::auth) fn drawn(iterations: u32, salt_bytes: usize, draw: &impl Fn(&[u8]) -> Key) -> Self {
+        Self {
+            iterations,
+            salt: super::drawn(draw, b"salt", salt_bytes),
+            stored_key: draw(b"stored key"),
+            server_key: draw(b"server key"),
+        }
+    }
+
     /// The text form, for a file that nobody else may read.
-    #[must_use]
-    pub fn expose(&self) -> String {
+    pub(in crate::auth) fn expose(&self) -> String {
         let Self { iterations, salt, stored_key, server_key } = self;
         let [salt, stored_key, server_key] = [salt.as_ref(), stored_key, server_key].map(|bytes| BASE64.encode(bytes));
         format!("{METHOD}${iterations}:{salt}${stored_key}:{server_key}")
     }
 }
 
-impl FromStr for Verifier {
+impl FromStr for ScramKeys {
     type Err = VerifierError;
 
     fn from_str(text: &str) -> Result<Self, VerifierError> {
@@ -98,9 +98,9 @@ impl FromStr for Verifier {
     }
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("iterations", &self.iterations).finish_non_exhaustive()
+        f.debug_struct("ScramKeys").field("iterations", &self.iterations).finish_non_exhaustive()
     }
 }
 
@@ -130,7 +130,7 @@ fn stored_key(client_key: &Key) -> Key {
 }
 
 /// HMAC-SHA-256 of the parts one after the other.
-pub(super) fn hmac(key: &Key, parts: &[&[u8]]) -> Key {
+pub(in crate::auth) fn hmac(key: &Key, parts: &[&[u8]]) -> Key {
     // A key below the block's size counts as if zeros followed it (RFC 2104 section 2).
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     debug_assert!(key.len() <= Sha256::block_size());

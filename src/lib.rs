@@ -13,6 +13,7 @@ pub mod journal;
 pub mod limits;
 pub mod mapping;
 pub mod mqtt;
+pub mod provisioning;
 pub mod stream;
 pub mod telemetry;
 pub mod timescale;

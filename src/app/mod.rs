@@ -49,6 +49,7 @@ use crate::{
         self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, Publishing, RetainedLimits,
         Terms,
     },
+    provisioning::Registry,
     stream::{Epochs, History, Sources, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
     timescale::{self, Keep, PasswordSource},
@@ -64,6 +65,8 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let health = Health::default();
     let stop = Stop::default();
     let mut consumers = JoinSet::new();
+    let registry = settings.devices_dir().map(Registry::new);
+    registry.as_ref().map(Registry::ensure).transpose().context("make the files of devices")?;
     let admissions = Admissions::read(&settings)?;
     let (journal, store) = open_journal(&settings)?;
     let epochs = Epochs::begin(&journal, &store).context("begin a new life of the streams")?;
@@ -74,7 +77,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         broker_settings(&settings, &descriptors),
         Box::new(move |topic| policy.guarantees(topic)),
     );
-    broker.set_rules(rules::read(&settings.auth)?);
+    broker.set_rules(rules::read(&settings.auth, registry.as_ref())?);
     let mut dispatcher = restore(&broker, Arc::clone(&store)).await?;
     dispatcher.close_orphans().await;
 

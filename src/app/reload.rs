@@ -20,6 +20,7 @@ use crate::{
     config::{AuthSettings, Settings},
     limits,
     mqtt::{Broker, Terms},
+    provisioning::Registry,
     telemetry::log::Log,
 };
 
@@ -46,8 +47,10 @@ pub struct Reloader {
     http: Terms,
     /// Certificates and what belongs to them.
     certificates: Watch,
-    /// The file of access rules.
+    /// The files of access rules.
     rules: Watch,
+    /// Where devices are written down, if these come in.
+    devices: Option<Registry>,
     accounts: admissions::Reader,
     /// Their files.
     account_files: Watch,
@@ -68,9 +71,22 @@ impl Reloader {
     ) -> std::io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let certificates = Watch::new(tls::files(&settings));
-        let rules = Watch::new(settings.auth.acl_file.iter().cloned().collect());
+        let devices = settings.devices_dir().map(Registry::new);
+        let rules = Watch::new(rules::files(&settings.auth, devices.as_ref()));
         let account_files = Watch::new(accounts.files());
-        Ok(Self { reload, hangup, settings, broker, listeners, http, certificates, rules, accounts, account_files })
+        Ok(Self {
+            reload,
+            hangup,
+            settings,
+            broker,
+            listeners,
+            http,
+            certificates,
+            rules,
+            devices,
+            accounts,
+            account_files,
+        })
     }
 
     /// Works until `stop` fires.
@@ -97,7 +113,7 @@ impl Reloader {
                     tracing::info!("certificates, keys or revocation lists have changed");
                     self.put_in_effect(&self.settings);
                 }
-                () = self.rules.changed() => match rules::read(&self.settings.auth) {
+                () = self.rules.changed() => match rules::read(&self.settings.auth, self.devices.as_ref()) {
                     Ok(rules) => {
                         tracing::info!("the access rules have changed");
                         self.broker.set_rules(rules);
@@ -128,11 +144,11 @@ impl Reloader {
         effective.mqtt.maximum_queued_messages = allowed.maximum_queued_messages;
         effective.mqtt.maximum_queued_bytes = allowed.maximum_queued_bytes;
         effective.mqtt.maximum_queued_best_effort = allowed.maximum_queued_best_effort;
-        match rules::read(&new.auth) {
+        match rules::read(&new.auth, self.devices.as_ref()) {
             Ok(rules) => {
                 self.broker.set_rules(rules);
-                let AuthSettings { password_file, failed_attempts, ban, jwt, .. } = effective.auth;
-                effective.auth = AuthSettings { password_file, failed_attempts, ban, jwt, ..new.auth.clone() };
+                let AuthSettings { password_file, devices, failed_attempts, ban, jwt, .. } = effective.auth;
+                effective.auth = AuthSettings { password_file, devices, failed_attempts, ban, jwt, ..new.auth.clone() };
             }
             Err(error) => tracing::error!(%error, "the access rules stay as they were"),
         }
@@ -151,7 +167,7 @@ impl Reloader {
         }
         self.settings = effective;
         self.certificates.replace(tls::files(&self.settings));
-        self.rules.replace(self.settings.auth.acl_file.iter().cloned().collect());
+        self.rules.replace(rules::files(&self.settings.auth, self.devices.as_ref()));
         tracing::info!("read the configuration again");
     }
 

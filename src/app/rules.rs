@@ -1,24 +1,29 @@
-//! The access rules of the configuration and of the file that it names, as the broker takes them.
+//! The access rules of the configuration, of the file that it names and of devices, as the broker takes them.
+
+use std::path::PathBuf;
 
 use crate::{
     auth::access::{
         AclFileError, Actions, Effect, Policy, RefusedPublish, RefusedSubscribe, Rule, Rules, Subject, read_acl_file,
     },
     config::{Action, AuthSettings, PublishAnswer, RuleSettings, SubscribeAnswer},
+    provisioning::Registry,
 };
 
-/// Reads the file, where there is one; no rules where nobody has written any.
+/// Reads the files, where there are any; no rules where nobody has written any, and devices do not come in.
 ///
 /// # Errors
-/// When the file cannot be read, or has a fault.
-pub fn read(settings: &AuthSettings) -> Result<Option<Rules>, AclFileError> {
+/// When a file cannot be read, or has a fault.
+pub fn read(settings: &AuthSettings, devices: Option<&Registry>) -> Result<Option<Rules>, AclFileError> {
+    let of_devices = devices.map(|devices| read_acl_file(&devices.acl())).transpose()?;
     let from_file = settings.acl_file.as_deref().map(read_acl_file).transpose()?;
-    if from_file.is_none() && settings.rules.is_empty() {
+    if of_devices.is_none() && from_file.is_none() && settings.rules.is_empty() {
         return Ok(None);
     }
+    let from_files = from_file.into_iter().chain(of_devices).flatten();
     let written = settings.rules.iter().flat_map(rules_of);
     let policy = Policy {
-        rules: written.chain(from_file.into_iter().flatten()).collect(),
+        rules: written.chain(from_files).collect(),
         roles: settings.roles.clone(),
         refused_subscribe: answer(settings.refused_subscribe),
         refused_publish: match settings.refused_publish {
@@ -27,6 +32,11 @@ pub fn read(settings: &AuthSettings) -> Result<Option<Rules>, AclFileError> {
         },
     };
     Ok(Some(Rules::new(&policy)))
+}
+
+/// The files that [`read`] reads.
+pub fn files(settings: &AuthSettings, devices: Option<&Registry>) -> Vec<PathBuf> {
+    settings.acl_file.iter().cloned().chain(devices.map(Registry::acl)).collect()
 }
 
 /// A rule for each subject and topic that one in the configuration names.

@@ -6,11 +6,12 @@ use metrics::gauge;
 
 use crate::{
     auth::{CertificatePolicy, NamedBy},
-    certs::{CertificateFiles, ClientFiles, DevelopmentCerts, client_verifier, not_after, server_config},
+    certs::{CertificateFiles, ClientFiles, LocalAuthority, client_verifier, not_after, server_config},
     config::{Certificate, ClientCertificate, ClientIdentity, ListenerSettings, Settings, TlsSettings},
     journal::{Clock, SystemClock},
     limits,
     mqtt::TlsTerms,
+    provisioning::Registry,
 };
 
 /// TLS of a listener, with the times of its certificate and its revocation lists.
@@ -26,16 +27,22 @@ pub struct ListenerTls {
 pub fn read(settings: &Settings, listener: &ListenerSettings) -> anyhow::Result<Option<ListenerTls>> {
     let Some(tls) = &listener.tls else { return Ok(None) };
     let files = match &tls.certificate {
-        Certificate::Development => DevelopmentCerts::new(settings.certs_dir()).ensure_server()?,
+        Certificate::Development => LocalAuthority::new(settings.certs_dir()).ensure_server()?,
         Certificate::Files { cert, key } => CertificateFiles { cert: cert.clone(), key: key.clone() },
     };
-    let clients = client_files(tls).map(|files| client_verifier(&files)).transpose()?;
+    let devices = devices(settings, tls);
+    let clients = client_files(tls)
+        .or_else(|| Some(device_files(devices.as_ref()?)))
+        .map(|files| client_verifier(&files))
+        .transpose()?;
     let next_update = clients.as_ref().and_then(|clients| clients.next_update);
     let config = server_config(&files, clients.as_ref().map(|clients| Arc::clone(&clients.verifier)), &[])?;
-    let named_by = tls.client_identity.map(named_by);
-    let certificates = clients.map(|clients| {
-        Arc::new(CertificatePolicy::new(clients.verifier, &clients.lists, named_by, tls.bind_client_id))
-    });
+    // Certificates of devices are for the name that was added, and for that client identifier.
+    let is_devices = devices.is_some();
+    let named_by = tls.client_identity.map(named_by).or(is_devices.then_some(NamedBy::CommonName));
+    let binds_client_id = tls.bind_client_id || is_devices;
+    let certificates = clients
+        .map(|clients| Arc::new(CertificatePolicy::new(clients.verifier, &clients.lists, named_by, binds_client_id)));
     Ok(Some(ListenerTls { terms: TlsTerms { config, certificates }, not_after: not_after(&files.cert)?, next_update }))
 }
 
@@ -48,8 +55,15 @@ pub fn files(settings: &Settings) -> Vec<PathBuf> {
         }
         files.extend(tls.client_ca.clone());
         files.extend(tls.client_crl.clone());
+        files.extend(devices(settings, tls).map(|devices| devices.revocation_list()));
     }
     files
+}
+
+/// The registry whose certificates a listener takes: where devices come in and no other CA is named for it.
+fn devices(settings: &Settings, tls: &TlsSettings) -> Option<Registry> {
+    let dir = settings.devices_dir()?;
+    tls.client_ca.is_none().then(|| Registry::new(dir))
 }
 
 impl ListenerTls {
@@ -79,6 +93,11 @@ fn client_files(tls: &TlsSettings) -> Option<ClientFiles> {
     let ca = tls.client_ca.clone()?;
     let optional = tls.client_certificate == ClientCertificate::Optional;
     Some(ClientFiles { ca, crl: tls.client_crl.clone(), optional })
+}
+
+/// Who shows no certificate has a password.
+fn device_files(devices: &Registry) -> ClientFiles {
+    ClientFiles { ca: devices.authority(), crl: Some(devices.revocation_list()), optional: true }
 }
 
 const fn named_by(identity: ClientIdentity) -> NamedBy {

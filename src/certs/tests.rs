@@ -59,7 +59,7 @@ const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &
 #[test]
 fn the_first_start_makes_a_server_that_clients_trust() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path().join("data/certs"));
+    let certs = LocalAuthority::new(dir.path().join("data/certs"));
     let files = certs.ensure_server().unwrap();
     let server = server_config(&files, None, &[b"mqtt"]).unwrap();
     let ca = certs.authority().cert;
@@ -79,7 +79,7 @@ fn the_first_start_makes_a_server_that_clients_trust() {
 #[test]
 fn keys_are_for_their_owner_only() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path());
+    let certs = LocalAuthority::new(dir.path());
     let server = certs.ensure_server().unwrap();
     let authority = certs.authority();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -93,7 +93,7 @@ fn keys_are_for_their_owner_only() {
 #[test]
 fn what_is_good_is_kept_and_what_is_not_is_renewed() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path());
+    let certs = LocalAuthority::new(dir.path());
     let files = certs.ensure_server().unwrap();
     let first = fs::read(&files.cert).unwrap();
     let authority = fs::read(certs.authority().cert).unwrap();
@@ -122,7 +122,7 @@ fn what_is_good_is_kept_and_what_is_not_is_renewed() {
 #[test]
 fn devices_are_let_in_by_their_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path());
+    let certs = LocalAuthority::new(dir.path());
     let files = certs.ensure_server().unwrap();
     let ca = certs.authority().cert;
     let server = server_config(&files, Some(clients(&ca, None)), &[]).unwrap();
@@ -135,7 +135,7 @@ fn devices_are_let_in_by_their_certificate() {
         let wrong = handshake(&server, client(&ca, Some(&files), &[version]), "localhost").unwrap_err();
         assert!(wrong.starts_with("server: invalid peer certificate"), "{wrong}");
     }
-    let stranger = DevelopmentCerts::new(dir.path().join("other"));
+    let stranger = LocalAuthority::new(dir.path().join("other"));
     stranger.make_authority(false).unwrap();
     let stranger = stranger.issue(Purpose::Device, "pump-7", &[], &dir.path().join("other"), false).unwrap();
     let unknown = handshake(&server, client(&ca, Some(&stranger), &BOTH), "localhost").unwrap_err();
@@ -145,7 +145,7 @@ fn devices_are_let_in_by_their_certificate() {
 #[test]
 fn nothing_is_overwritten_unasked() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path());
+    let certs = LocalAuthority::new(dir.path());
     certs.make_authority(false).unwrap();
     assert!(matches!(certs.make_authority(false), Err(CertsError::Exists(_))));
     let issue = |name: &str, replace| certs.issue(Purpose::Device, name, &[], dir.path(), replace);
@@ -161,7 +161,7 @@ fn nothing_is_overwritten_unasked() {
 #[test]
 fn errors_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(dir.path());
+    let certs = LocalAuthority::new(dir.path());
     let files = certs.ensure_server().unwrap();
     let device = certs.issue(Purpose::Device, "pump-7", &[], dir.path(), false).unwrap();
     let broken = dir.path().join("broken.pem");

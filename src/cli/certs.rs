@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    certs::{CertsError, DevelopmentCerts, Purpose, local_names},
+    certs::{LocalAuthority, Purpose, local_names},
     config::Settings,
 };
 
@@ -56,17 +56,14 @@ pub struct Leaf {
 impl Certs {
     /// Makes the certificate, and the CA before it where there is none.
     pub(super) fn run(self, settings: &Settings) -> anyhow::Result<()> {
-        let certs = DevelopmentCerts::new(settings.certs_dir());
+        let certs = LocalAuthority::new(settings.certs_dir());
         let (purpose, name, mut names, leaf) = match self {
             Self::Ca { force } => return report(&certs.make_authority(force)?),
             Self::Server { name: None, leaf } => (Purpose::Server, "server".to_owned(), local_names(), leaf),
             Self::Server { name: Some(name), leaf } => (Purpose::Server, name.clone(), vec![name], leaf),
             Self::Device { name, leaf } => (Purpose::Device, name, Vec::new(), leaf),
         };
-        match certs.make_authority(false) {
-            Ok(_) | Err(CertsError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        certs.ensure_authority()?;
         names.extend(leaf.san);
         let out = leaf.out.unwrap_or_else(|| settings.certs_dir());
         report(&certs.issue(purpose, &name, &names, &out, leaf.force)?)

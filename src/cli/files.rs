@@ -9,10 +9,11 @@ use std::{
 use crate::{
     auth::{PasswordFile, access::read_acl_file, read_keys},
     certs::{
-        CertificateFiles, ClientFiles, DevelopmentCerts, TlsError, certificate_problems, certificates_problem,
+        CertificateFiles, ClientFiles, LocalAuthority, TlsError, certificate_problems, certificates_problem,
         client_problem, key_problem,
     },
     config::{Certificate, DatabaseFile, KeyPath, Settings, TlsSettings},
+    provisioning::Registry,
 };
 
 const CERTIFICATE: &str = "a PEM file with the certificate, followed by its intermediates";
@@ -29,7 +30,7 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     let mut development = false;
     for (key, tls) in settings.tls() {
         development |= tls.certificate == Certificate::Development;
-        let made_later = development.then(|| DevelopmentCerts::new(settings.certs_dir()).authority().cert);
+        let made_later = development.then(|| LocalAuthority::new(settings.certs_dir()).authority().cert);
         problems.extend(listener_problems(&key, tls, made_later.as_deref()));
     }
     if let Some((key, files)) = settings.database_files() {
@@ -64,7 +65,18 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     {
         problems.push((key, error.to_string()));
     }
+    problems.extend(
+        device_problems(settings).into_iter().map(|problem| (KeyPath::default().key("auth").key("devices"), problem)),
+    );
     problems
+}
+
+/// What is wrong with the files of devices that are there; the start makes the others.
+fn device_problems(settings: &Settings) -> Vec<String> {
+    let Some(devices) = settings.devices_dir().map(Registry::new) else { return Vec::new() };
+    let passwords = PasswordFile::read_or_new(&devices.passwords()).err().map(|error| error.to_string());
+    let acl = devices.acl().exists().then(|| read_acl_file(&devices.acl()).err()).flatten();
+    passwords.into_iter().chain(acl.map(|error| error.to_string())).collect()
 }
 
 /// `made_later` is a CA that the start makes, where it is not there yet.

@@ -2,6 +2,7 @@
 
 mod certs;
 mod dead_letters;
+mod devices;
 mod export;
 mod files;
 mod import;
@@ -43,7 +44,7 @@ impl Cli {
     #[must_use]
     pub fn check_files(&self, settings: &Settings) -> Vec<(KeyPath, String)> {
         match self.command {
-            Some(Command::Certs(_) | Command::Passwd(_)) => Vec::new(),
+            Some(Command::Certs(_) | Command::Devices(_) | Command::Passwd(_)) => Vec::new(),
             _ => files::check(settings),
         }
     }
@@ -60,6 +61,9 @@ pub enum Command {
     /// Look at publications that were refused, or try them again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// Let devices in, each with its own password or certificate and topics, and keep them out again
+    #[command(subcommand)]
+    Devices(devices::Devices),
     /// Write stored events to a file, or to standard output
     Export(export::Export),
     /// Store events of files, or a device's past, in the database
@@ -80,6 +84,7 @@ impl Command {
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
             Self::DeadLetters(letters) => letters.run(settings),
+            Self::Devices(devices) => devices.run(settings),
             Self::Export(export) => export.run(settings),
             Self::Import(import) => import.run(settings),
             Self::Passwd(passwd) => passwd.run(),

@@ -22,6 +22,10 @@ pub struct AuthSettings {
     /// nobody is asked for a password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whether the devices come in that `synap-mqtt devices add` has made, and none of them has other topics than it was
+    /// given.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub devices: bool,
     /// Access rules in the form of mosquitto's `acl_file`, besides those below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl_file: Option<PathBuf>,
@@ -42,7 +46,7 @@ pub struct AuthSettings {
     /// Accounts by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Vec<String>>,
-    /// Access rules. Without any, and without an `acl_file`, everybody may do everything.
+    /// Access rules. Without any, without an `acl_file` and without `devices`, everybody may do everything.
     #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleSettings>,
 }
@@ -51,6 +55,7 @@ impl Default for AuthSettings {
     fn default() -> Self {
         Self {
             password_file: None,
+            devices: false,
             acl_file: None,
             refused_subscribe: SubscribeAnswer::default(),
             refused_publish: PublishAnswer::default(),
@@ -81,15 +86,20 @@ impl AuthSettings {
     pub const fn effective(&self, chosen: Option<Authentication>) -> Authentication {
         match chosen {
             Some(chosen) => chosen,
-            None if self.password_file.is_some() || self.jwt.is_some() => Authentication::Required,
+            None if self.has_accounts() => Authentication::Required,
             None => Authentication::None,
         }
+    }
+
+    /// Whether there is anything to check credentials with.
+    const fn has_accounts(&self) -> bool {
+        self.password_file.is_some() || self.devices || self.jwt.is_some()
     }
 
     /// What is wrong with a choice.
     pub(super) fn check(&self, chosen: Option<Authentication>) -> Option<String> {
         let asks = chosen.is_some_and(|chosen| chosen != Authentication::None);
-        (asks && self.password_file.is_none() && self.jwt.is_none())
-            .then(|| "needs the accounts of `auth.password_file`".to_owned())
+        (asks && !self.has_accounts())
+            .then(|| "needs the accounts of `auth.password_file`, `auth.devices` or `auth.jwt`".to_owned())
     }
 }

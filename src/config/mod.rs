@@ -133,6 +133,18 @@ impl Settings {
         self.data_dir.join("certs")
     }
 
+    /// Where the devices are written down, if these come in.
+    #[must_use]
+    pub fn devices_dir(&self) -> Option<PathBuf> {
+        self.auth.devices.then(|| self.known_devices_dir())
+    }
+
+    /// Where devices are written down, whether or not they come in.
+    #[must_use]
+    pub fn known_devices_dir(&self) -> PathBuf {
+        self.data_dir.join("devices")
+    }
+
     /// TLS of the listeners that have it, in order, each with its key.
     pub fn tls(&self) -> impl Iterator<Item = (KeyPath, &TlsSettings)> {
         let listeners = self.listeners.iter().enumerate();

@@ -145,7 +145,12 @@ fn ports_ask_for_what_there_is_to_check_it_with() {
 
     assert_eq!(AuthSettings::default().effective(Option::None), None);
     let found = problems(&listeners.replace("0.0.0.0", "127.0.0.1"), &[]);
-    assert_eq!(found, ["pod.toml:6: `listener[1].authentication`: needs the accounts of `auth.password_file`"]);
+    assert_eq!(
+        found,
+        [
+            "pod.toml:6: `listener[1].authentication`: needs the accounts of `auth.password_file`, `auth.devices` or `auth.jwt`"
+        ]
+    );
     let found = problems("[http]\nauthentication = \"require\"", &[]);
     assert!(found[0].ends_with("did you mean `required`?"), "{found:?}");
 }

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("config", &[]),
     ("certs", &[]),
+    ("provisioning", &["auth", "certs"]),
     ("telemetry", &[]),
     ("journal", &[]),
     ("auth", &[]),
@@ -32,12 +33,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("outbound", &["journal"]),
     ("http", &["stream", "timescale", "auth", "websocket", "formats"]),
     ("app", &EVERYONE),
-    ("cli", &["app", "auth", "config", "certs", "timescale", "formats"]),
+    ("cli", &["app", "auth", "config", "certs", "provisioning", "timescale", "formats"]),
     ("main", &["app", "cli", "config", "telemetry"]),
 ];
 
 /// Whom the wiring may know.
-const EVERYONE: [&str; 13] = [
+const EVERYONE: [&str; 14] = [
     "auth",
     "certs",
     "config",
@@ -48,6 +49,7 @@ const EVERYONE: [&str; 13] = [
     "mapping",
     "mqtt",
     "outbound",
+    "provisioning",
     "stream",
     "telemetry",
     "timescale",

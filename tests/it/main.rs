@@ -31,6 +31,7 @@ mod page;
 mod payload_format;
 mod pooled;
 mod presence;
+mod provisioning;
 mod proxies;
 mod proxy_protocol;
 mod publishing;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, str::FromStr};
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
-use synap_mqtt::certs::{DevelopmentCerts, Purpose};
+use synap_mqtt::certs::{LocalAuthority, Purpose};
 
 use super::{
     server::TestServer,
@@ -13,13 +13,13 @@ use super::{
 const ONLY_TLS: &str = "hostssl all all 127.0.0.1/32 trust\n";
 
 /// Puts a certificate for `name` where the server looks for its own.
-fn install(certs: &DevelopmentCerts, name: &str, data: &Path) {
+fn install(certs: &LocalAuthority, name: &str, data: &Path) {
     let made = certs.issue(Purpose::Server, "server", &[name.to_owned()], data, true).unwrap();
     fs::rename(made.cert, data.join("server.crt")).unwrap();
 }
 
 /// A server that lets no one in without TLS, with a certificate for `name`.
-async fn start(certs: &DevelopmentCerts, name: &str) -> TestServer {
+async fn start(certs: &LocalAuthority, name: &str) -> TestServer {
     certs.make_authority(false).unwrap();
     TestServer::start("ssl = on", |data| {
         install(certs, name, data);
@@ -55,7 +55,7 @@ async fn assert_all_stored_over_tls(pool: &PgPool, count: i32) {
 #[tokio::test]
 async fn a_verified_server_gets_every_event_over_tls() {
     let home = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(home.path());
+    let certs = LocalAuthority::new(home.path());
     let server = start(&certs, "localhost").await;
     let database = TestDatabase::create_on(server.options()).await;
     let (pool, journal) = (database.pool(), TestJournal::open());
@@ -73,8 +73,7 @@ async fn a_verified_server_gets_every_event_over_tls() {
 #[tokio::test]
 async fn a_server_of_another_ca_is_refused_until_its_ca_is_trusted() {
     let home = tempfile::tempdir().unwrap();
-    let (certs, other) =
-        (DevelopmentCerts::new(home.path().join("ca")), DevelopmentCerts::new(home.path().join("other")));
+    let (certs, other) = (LocalAuthority::new(home.path().join("ca")), LocalAuthority::new(home.path().join("other")));
     other.make_authority(false).unwrap();
     let server = start(&certs, "localhost").await;
     let database = TestDatabase::create_on(server.options()).await;
@@ -100,7 +99,7 @@ async fn a_server_of_another_ca_is_refused_until_its_ca_is_trusted() {
 #[tokio::test]
 async fn a_server_with_another_name_is_refused_until_its_certificate_fits() {
     let home = tempfile::tempdir().unwrap();
-    let certs = DevelopmentCerts::new(home.path());
+    let certs = LocalAuthority::new(home.path());
     let server = start(&certs, "db.example.org").await;
     let database = TestDatabase::create_on(server.options()).await;
     let (pool, journal, log) = (database.pool(), TestJournal::open(), Log::start());

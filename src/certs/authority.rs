@@ -1,7 +1,7 @@
-//! The development CA: makes and renews the server certificate of a default install, and signs
-//! more for servers and devices.
+//! A CA of the bridge's own: the development CA, which makes and renews the server certificate of a default install
+//! and signs more, and the CA of devices.
 //!
-//! The CA is not renewed; ten years on, or when its key got out, the directory is removed and
+//! A CA is not renewed; ten years on, or when its key got out, the directory is removed and
 //! made anew at the next start. Certificates of a real CA belong elsewhere, named in the
 //! configuration: files of the names used here are replaced when they do not fit.
 
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, ToSpan, civil::Date, tz::Offset};
+use jiff::{Timestamp, ToSpan, tz::Offset};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
@@ -31,7 +31,7 @@ use super::{
 };
 
 /// Validity of the CA in days: 10 years.
-const CA_DAYS: i64 = 3_650;
+pub(super) const CA_DAYS: i64 = 3_650;
 
 /// Validity of what it signs in days. Apple's clients refuse more than 825, also from private CAs.
 const LEAF_DAYS: i64 = 820;
@@ -49,7 +49,9 @@ pub enum CertsError {
     #[error("{} exists; --force replaces it", .0.display())]
     Exists(PathBuf),
     /// The name makes no file name.
-    #[error("{0:?} cannot be a name: expected up to 64 letters, digits, '.', '-' and '_', not starting with '.'")]
+    #[error(
+        "{0:?} cannot be a name: expected up to 64 letters, digits, '.', '-' and '_', not starting with '.' or '-'"
+    )]
     Name(String),
     /// `ca` is the CA's own.
     #[error("the name \"ca\" is taken by the CA itself")]
@@ -70,6 +72,9 @@ pub enum CertsError {
         /// What is wrong with it.
         source: rcgen::Error,
     },
+    /// No certificate is in the file.
+    #[error("{} is not a certificate", .0.display())]
+    NotACertificate(PathBuf),
     /// The certificate could not be made.
     #[error("cannot make the certificate \"{name}\": {source}")]
     Sign {
@@ -92,22 +97,29 @@ pub enum Purpose {
     Device,
 }
 
-/// The directory of the development CA.
+/// The directory of a CA.
 #[derive(Clone, Debug)]
-pub struct DevelopmentCerts {
-    dir: PathBuf,
+pub struct LocalAuthority {
+    pub(super) dir: PathBuf,
+    /// What it is for, in its name.
+    kind: &'static str,
 }
 
-impl DevelopmentCerts {
-    /// The CA in `dir`, which need not exist yet.
+impl LocalAuthority {
+    /// The development CA in `dir`, which need not exist yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), kind: "development" }
+    }
+
+    /// The CA of devices in `dir`, which need not exist yet.
+    pub fn of_devices(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), kind: "devices" }
     }
 
     /// The CA's own files.
     #[must_use]
     pub fn authority(&self) -> CertificateFiles {
-        files(&self.dir, "ca")
+        CertificateFiles::in_dir(&self.dir, "ca")
     }
 
     /// The certificate of this machine, made or renewed where there is none that every client
@@ -116,16 +128,25 @@ impl DevelopmentCerts {
     /// # Errors
     /// When a file cannot be read or written, or the CA there cannot sign.
     pub fn ensure_server(&self) -> Result<CertificateFiles, CertsError> {
-        let files = files(&self.dir, "server");
+        let files = CertificateFiles::in_dir(&self.dir, "server");
         let names = local_names();
         if self.serves(&files, &names, RENEW_BEFORE) {
             return Ok(files);
         }
+        self.ensure_authority()?;
+        self.issue(Purpose::Server, "server", &names, &self.dir, true)
+    }
+
+    /// Makes the CA where there is none.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn ensure_authority(&self) -> Result<(), CertsError> {
         let authority = self.authority();
         if !authority.cert.exists() && !authority.key.exists() {
             self.make_authority(false)?;
         }
-        self.issue(Purpose::Server, "server", &names, &self.dir, true)
+        Ok(())
     }
 
     /// Makes the CA. What an earlier one signed is worth nothing then.
@@ -133,7 +154,7 @@ impl DevelopmentCerts {
     /// # Errors
     /// When it exists and `replace` is not set, or a file cannot be written.
     pub fn make_authority(&self, replace: bool) -> Result<CertificateFiles, CertsError> {
-        let name = format!("synap-mqtt development CA of {}", host_name());
+        let name = format!("synap-mqtt {} CA of {}", self.kind, host_name());
         let mut params = params(&name.chars().take(MAXIMUM_COMMON_NAME).collect::<String>(), CA_DAYS);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -156,13 +177,7 @@ impl DevelopmentCerts {
         out: &Path,
         replace: bool,
     ) -> Result<CertificateFiles, CertsError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || name.len() > MAXIMUM_COMMON_NAME || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(CertsError::Name(name.to_owned()));
-        }
-        if name == "ca" {
-            return Err(CertsError::Reserved);
-        }
+        Self::check_name(name)?;
         let issuer = self.issuer()?;
         let sign = |source| CertsError::Sign { name: name.to_owned(), source };
         let mut params = params(name, LEAF_DAYS);
@@ -179,7 +194,23 @@ impl DevelopmentCerts {
         write(out, name, &certificate.pem(), &key, replace)
     }
 
-    fn issuer(&self) -> Result<Issuer<'static, KeyPair>, CertsError> {
+    /// What [`LocalAuthority::issue`] says of a name.
+    ///
+    /// # Errors
+    /// When it makes no file name and no common name, or is the CA's.
+    pub fn check_name(name: &str) -> Result<(), CertsError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty()
+            || name.len() > MAXIMUM_COMMON_NAME
+            || name.starts_with(['.', '-'])
+            || !name.chars().all(plain)
+        {
+            return Err(CertsError::Name(name.to_owned()));
+        }
+        if name == "ca" { Err(CertsError::Reserved) } else { Ok(()) }
+    }
+
+    pub(super) fn issuer(&self) -> Result<Issuer<'static, KeyPair>, CertsError> {
         let authority = self.authority();
         let read =
             |file: &Path| fs::read_to_string(file).map_err(|source| CertsError::File { file: file.to_owned(), source });
@@ -226,36 +257,36 @@ pub fn local_names() -> Vec<String> {
     names
 }
 
-fn host_name() -> String {
+/// The name of this machine.
+#[must_use]
+pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A subject and a validity that starts yesterday, so that a client whose clock is behind
 /// accepts it.
 fn params(common_name: &str, days: i64) -> CertificateParams {
-    let today = Offset::UTC.to_datetime(Timestamp::now()).date();
-    let midnight = |date: Date| {
-        let part = |number: i8| u8::try_from(number).unwrap_or(1);
-        date_time_ymd(date.year().into(), part(date.month()), part(date.day()))
-    };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.not_before = midnight(today.saturating_sub(1.day()));
-    params.not_after = midnight(today.saturating_add(days.days()));
+    params.not_before = midnight(-1, date_time_ymd);
+    params.not_after = midnight(days, date_time_ymd);
     params
+}
+
+/// The start of the day that is so many days from today.
+pub(super) fn midnight<T>(days: i64, of_day: impl Fn(i32, u8, u8) -> T) -> T {
+    let date = Offset::UTC.to_datetime(Timestamp::now()).date().saturating_add(days.days());
+    let part = |number: i8| u8::try_from(number).unwrap_or(1);
+    of_day(date.year().into(), part(date.month()), part(date.day()))
 }
 
 fn new_key() -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
 }
 
-fn files(dir: &Path, name: &str) -> CertificateFiles {
-    CertificateFiles { cert: dir.join(format!("{name}.pem")), key: dir.join(format!("{name}.key")) }
-}
-
 fn write(dir: &Path, name: &str, pem: &str, key: &KeyPair, replace: bool) -> Result<CertificateFiles, CertsError> {
-    let files = files(dir, name);
+    let files = CertificateFiles::in_dir(dir, name);
     if let Some(file) = [&files.cert, &files.key].into_iter().find(|file| !replace && file.exists()) {
         return Err(CertsError::Exists(file.clone()));
     }

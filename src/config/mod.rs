@@ -8,6 +8,7 @@
 mod access;
 mod authentication;
 mod broker;
+mod commands;
 mod jwt;
 mod listener;
 mod load;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
+pub use commands::{CommandTopic, CommandTopicError, CommandsSettings};
 pub use jwt::JwtSettings;
 pub use listener::{
     Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
@@ -76,6 +78,8 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
     /// Devices that come and go.
     pub presence: PresenceSettings,
+    /// Commands to devices.
+    pub commands: CommandsSettings,
     /// What the process may use.
     pub limits: LimitSettings,
     /// What one MQTT client may use.
@@ -101,6 +105,7 @@ impl Default for Settings {
             timescale: None,
             routes: Vec::new(),
             presence: PresenceSettings::default(),
+            commands: CommandsSettings::default(),
             limits: LimitSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
@@ -186,6 +191,7 @@ impl Settings {
             ("[timescale]", self.timescale == other.timescale),
             ("[[route]]", self.routes == other.routes),
             ("[presence]", self.presence == other.presence),
+            ("[commands]", self.commands == other.commands),
             ("[limits]", self.limits == other.limits),
             ("[mqtt]", self.mqtt == other.mqtt),
             ("[journal]", self.journal == other.journal),
@@ -232,6 +238,8 @@ impl Settings {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
         }
+        problems
+            .extend(self.commands.check().map(|(key, problem)| (root.key("commands").key(key), problem.to_owned())));
         for (key, problem) in self.timescale.iter().flat_map(TimescaleSettings::check) {
             problems.push((root.key("timescale").key(key), problem.to_owned()));
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 
-use super::{Publisher, problem::Problem, routes::Context};
+use super::{Commander, Publisher, problem::Problem, routes::Context};
 
 /// Who publishes for a caller whose page, where there is one, has been looked at.
 ///
@@ -21,6 +21,14 @@ pub fn publisher(context: &Context) -> Result<Arc<dyn Publisher>, Problem> {
         let detail = "clients of this port need an account (`http.authentication`), and accounts are for MQTT only";
         Problem::new(StatusCode::FORBIDDEN, detail)
     })
+}
+
+/// Who gives commands for such a caller: as publishing, for a command is published.
+///
+/// # Errors
+/// 403, where no caller may.
+pub fn commander(context: &Context) -> Result<Arc<dyn Commander>, Problem> {
+    publisher(context).map(|_| Arc::clone(&context.services.commander))
 }
 
 /// Whether a request may come in for the sake of the page that sends it, where one does.

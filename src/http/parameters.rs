@@ -47,7 +47,7 @@ impl Parameters {
     }
 
     /// How many entries a page has.
-    fn limit(&self, default: u16, most: u16) -> Result<u16, Problem> {
+    pub fn limit(&self, default: u16, most: u16) -> Result<u16, Problem> {
         self.one("limit")?.map_or(Ok(default), |text| {
             let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
             number.ok_or_else(|| Problem::parameter("limit", format_args!("expected a number from 1 to {most}")))

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{ConsumersUnavailable, DevicesUnavailable, QueryError, SessionsUnavailable};
 use crate::websocket::Refusal;
@@ -17,6 +18,7 @@ pub struct Problem {
     detail: String,
     parameter: Option<&'static str>,
     header: Option<(HeaderName, HeaderValue)>,
+    command: Option<Uuid>,
 }
 
 #[derive(Serialize)]
@@ -27,12 +29,19 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'static str>,
+    #[serde(rename = "commandId", skip_serializing_if = "Option::is_none")]
+    command: Option<Uuid>,
 }
 
 impl Problem {
     /// A refusal, with what would be right.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), parameter: None, header: None }
+        Self { status, detail: detail.into(), parameter: None, header: None, command: None }
+    }
+
+    /// The same, about a command, with where it is found.
+    pub fn of_command(self, id: Uuid, location: Option<(HeaderName, HeaderValue)>) -> Self {
+        Self { command: Some(id), header: location, ..self }
     }
 
     /// The problem as it is answered, for answers that are no HTTP.
@@ -47,6 +56,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             parameter: self.parameter,
+            command: self.command,
         }
     }
 

@@ -13,7 +13,9 @@ use axum::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream};
+use super::{
+    Services, assets, commands, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream,
+};
 use crate::{
     limits,
     types::{ConsumersInfo, DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
@@ -22,6 +24,9 @@ use crate::{
 
 /// The one path that is not read.
 const PUBLISH: &str = "/api/publish";
+
+/// The end of those that are read and written.
+const COMMANDS: &str = "/commands";
 
 /// Services, and the token that ends streams.
 #[derive(Clone)]
@@ -60,6 +65,8 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .route("/mqtt", get(mqtt))
         .route("/api/devices", get(devices))
         .route("/api/devices/{device}", get(device))
+        .route("/api/devices/{device}/commands", get(commands::list).post(commands::give))
+        .route("/api/devices/{device}/commands/{id}", get(commands::one))
         .route("/api/series", get(series::series))
         .route("/api/consumers", get(consumers))
         .route("/api/sessions", get(sessions))
@@ -156,6 +163,10 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let right = if uri.path() == PUBLISH { "takes POST" } else { "can be read with GET" };
+    let right = match uri.path() {
+        PUBLISH => "takes POST",
+        path if path.ends_with(COMMANDS) => "can be read with GET and takes POST",
+        _ => "can be read with GET",
+    };
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} {right}, not {method}", uri.path()))
 }

@@ -5,6 +5,8 @@
 
 mod client_id;
 mod client_pattern;
+mod command;
+mod command_info;
 mod consumers;
 mod dead_letter;
 mod descriptors;
@@ -38,6 +40,8 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use client_pattern::{ClientPattern, ClientPatternError, DeviceClients};
+pub use command::{Command, CommandAnswer, CommandChange, CommandOrder};
+pub use command_info::{CommandInfo, CommandPage, CommandRequest, CommandState, CommandTold};
 pub use consumers::{ConsumerInfo, ConsumersInfo, DatabaseInfo, ImportInfo, JournalInfo};
 pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::{
     super::{
-        caller, parameters,
+        caller,
+        commands::{self, Order},
+        parameters,
         problem::Problem,
         publish::{Answer, Publication},
     },
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     limits,
     stream::{Client, Filter},
-    types::{IdempotencyKey, LastEventId},
+    types::{CommandInfo, IdempotencyKey, LastEventId},
 };
 
 /// An answer to a message.
@@ -37,6 +39,12 @@ struct Position {
     id: Option<String>,
 }
 
+/// How a command is.
+#[derive(Serialize)]
+struct Told {
+    command: CommandInfo,
+}
+
 /// What went wrong.
 #[derive(Serialize)]
 struct Refused {
@@ -44,24 +52,25 @@ struct Refused {
 }
 
 impl Session {
-    /// Does what a message asks for, and says what came of it.
-    pub(super) async fn answer(&mut self, text: &str) -> Vec<u8> {
+    /// Does what a message asks for, and says what came of it; nothing, where that comes later.
+    pub(super) async fn answer(&mut self, text: &str) -> Option<Vec<u8>> {
         let (reference, request) = request::parse(text);
         let done = match request {
             Ok(Request::Publish { publication, key }) => {
-                return match self.publish(*publication, key).await {
+                return Some(match self.publish(*publication, key).await {
                     Ok(answer) => reply("published", reference, answer),
                     Err(problem) => refuse(reference, &problem),
-                };
+                });
             }
-            Ok(Request::Ping) => return reply("pong", reference, Position { id: None }),
+            Ok(Request::Command { device, order, key }) => return self.command(reference, device, *order, key),
+            Ok(Request::Ping) => return Some(reply("pong", reference, Position { id: None })),
             Ok(request) => self.change(request),
             Err(problem) => Err(problem),
         };
-        match done {
+        Some(match done {
             Ok(position) => reply("ok", reference, Position { id: position.map(|id| id.to_string()) }),
             Err(problem) => refuse(reference, &problem),
-        }
+        })
     }
 
     /// Changes what is streamed. Returns the position that the change is at, where there is one that a client
@@ -81,7 +90,7 @@ impl Session {
                 Ok(())
             }
             Request::Acknowledge { id } => self.acknowledge(id),
-            Request::Publish { .. } | Request::Ping => Ok(()),
+            Request::Publish { .. } | Request::Command { .. } | Request::Ping => Ok(()),
         }?;
         Ok(self.position())
     }
@@ -149,6 +158,32 @@ impl Session {
         let publisher = caller::publisher(&self.context)?;
         let published = publisher.publish(publication.request(key)?).await?;
         Ok(Answer::new(published, &self.context.services.streams))
+    }
+}
+
+impl Session {
+    /// Gives a command, and answers when the device has, or its time is over. The stream goes on meanwhile.
+    fn command(
+        &mut self,
+        reference: Option<Value>,
+        device: String,
+        order: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Option<Vec<u8>> {
+        let commands = self.commands.get_or_insert_default();
+        if commands.len() >= limits::SOCKET_COMMANDS {
+            let detail =
+                format!("at most {} commands wait for their answers on one connection", limits::SOCKET_COMMANDS);
+            return Some(refuse(reference, &Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
+        }
+        let context = self.context.clone();
+        commands.spawn(async move {
+            match commands::carry_out(&context, device, order, key).await {
+                Ok(given) => reply("command", reference, Told { command: given.command }),
+                Err(problem) => refuse(reference, &problem),
+            }
+        });
+        None
     }
 }
 

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
+    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -33,6 +34,8 @@ pub struct Session {
     peer: Option<Peer>,
     pub(super) stream: Option<Box<Client>>,
     pub(super) window: Option<Window>,
+    /// Commands whose answers are waited for.
+    pub(super) commands: Option<Box<JoinSet<Vec<u8>>>>,
     /// Whether the stream has said why it is over.
     pub(super) is_told: bool,
     /// When the client was last heard.
@@ -62,6 +65,8 @@ enum Over {
 enum Happening {
     Readable,
     Body(Option<Bytes>),
+    /// A command has been answered; nothing, where the last one has been.
+    Answered(Option<Vec<u8>>),
     Due,
     Stop,
 }
@@ -78,6 +83,7 @@ impl Session {
             peer,
             stream: None,
             window: None,
+            commands: None,
             is_told: false,
             heard: now,
         }
@@ -119,6 +125,9 @@ impl Session {
                     let is_stopping = self.context.stop.is_cancelled();
                     return Err(if is_stopping { Over::Shutdown } else { Over::Unreadable });
                 }
+                Happening::Answered(Some(answer)) if answer.is_empty() => {}
+                Happening::Answered(Some(answer)) => self.say(&answer).await?,
+                Happening::Answered(None) => self.commands = None,
                 Happening::Due => self.look_after().await?,
                 Happening::Stop => return Err(Over::Shutdown),
             }
@@ -126,11 +135,18 @@ impl Session {
     }
 
     async fn next(&mut self) -> Happening {
-        let Self { socket, stream, window, context, due, .. } = self;
+        let Self { socket, stream, window, commands, context, due, .. } = self;
         let may_send = window.as_ref().is_none_or(Window::has_room);
         let body = async {
             match stream.as_mut().filter(|_| may_send) {
                 Some(client) => client.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let answered = async {
+            match commands {
+                // One that has failed has been told of as far as it can be.
+                Some(commands) => commands.join_next().await.map(Result::unwrap_or_default),
                 None => std::future::pending().await,
             }
         };
@@ -139,6 +155,7 @@ impl Session {
             // What is wrong with it, reading says.
             _ = socket.readable() => Happening::Readable,
             body = body => Happening::Body(body),
+            answer = answered => Happening::Answered(answer),
             () = sleep_until(*due) => Happening::Due,
         }
     }
@@ -171,8 +188,9 @@ impl Session {
             let mut out = Vec::new();
             match message {
                 Message::Text(text) => {
-                    let answer = Box::pin(self.answer(&text)).await;
-                    message::write_text(&answer, self.may_compress, &mut out);
+                    if let Some(answer) = Box::pin(self.answer(&text)).await {
+                        message::write_text(&answer, self.may_compress, &mut out);
+                    }
                 }
                 Message::Ping(payload) => message::write_pong(&payload, &mut out),
                 Message::Pong => continue,
@@ -181,6 +199,12 @@ impl Session {
             self.write(&out).await?;
         }
         Ok(())
+    }
+
+    async fn say(&mut self, message: &[u8]) -> Result<(), Over> {
+        let mut out = Vec::new();
+        message::write_text(message, self.may_compress, &mut out);
+        self.write(&out).await
     }
 
     /// Writes what the stream says, a message each.

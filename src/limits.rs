@@ -571,6 +571,18 @@ pub const MAXIMUM_DEVICE_NAME_BYTES: usize = 256;
 /// Commands whose answers one WebSocket waits for; its stream goes on meanwhile.
 pub const SOCKET_COMMANDS: usize = 32;
 
+/// Rules by which events become messages: each is compared with every event's type.
+pub const EGRESS_RULES: usize = 64;
+
+/// Messages that they publish in one append.
+pub const EGRESS_BATCH: usize = 1_000;
+
+/// Bytes at which such an append ends early.
+pub const EGRESS_BATCH_BYTES: usize = 1 << 20;
+
+/// How often it is stored how far they are. What was published since is looked for at a start.
+pub const EGRESS_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long the name of what was published by HTTP is remembered: a day, for programs that try again after a night.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 

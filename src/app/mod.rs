@@ -10,6 +10,7 @@ mod consumers;
 pub mod dead_letters;
 mod descriptors;
 mod devices;
+mod egress;
 pub mod export;
 mod greeting;
 mod health;
@@ -112,6 +113,12 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         consumers.spawn(keeper.run(stop.consumers.clone()));
         (statistics, imported)
     });
+    let egress = egress::open(&settings, &journal, &mapper, &store).await?;
+    let egress = egress.map(|egress| {
+        let statistics = egress.statistics();
+        consumers.spawn(egress.run(stop.consumers.clone()));
+        statistics
+    });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
     let sources = Sources {
@@ -162,6 +169,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         broker: Arc::clone(&broker),
         writer,
         importer,
+        egress,
         streams: streams.clone(),
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);

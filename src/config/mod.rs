@@ -9,6 +9,7 @@ mod access;
 mod authentication;
 mod broker;
 mod commands;
+mod egress;
 mod jwt;
 mod listener;
 mod load;
@@ -35,6 +36,7 @@ pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnsw
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
 pub use commands::{CommandTopic, CommandTopicError, CommandsSettings};
+pub use egress::{EgressPayload, EgressSettings};
 pub use jwt::JwtSettings;
 pub use listener::{
     Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
@@ -80,6 +82,8 @@ pub struct Settings {
     pub presence: PresenceSettings,
     /// Commands to devices.
     pub commands: CommandsSettings,
+    /// Events that become messages to devices.
+    pub egress: Vec<EgressSettings>,
     /// What the process may use.
     pub limits: LimitSettings,
     /// What one MQTT client may use.
@@ -106,6 +110,7 @@ impl Default for Settings {
             routes: Vec::new(),
             presence: PresenceSettings::default(),
             commands: CommandsSettings::default(),
+            egress: Vec::new(),
             limits: LimitSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
@@ -192,6 +197,7 @@ impl Settings {
             ("[[route]]", self.routes == other.routes),
             ("[presence]", self.presence == other.presence),
             ("[commands]", self.commands == other.commands),
+            ("[[egress]]", self.egress == other.egress),
             ("[limits]", self.limits == other.limits),
             ("[mqtt]", self.mqtt == other.mqtt),
             ("[journal]", self.journal == other.journal),
@@ -240,6 +246,7 @@ impl Settings {
         }
         problems
             .extend(self.commands.check().map(|(key, problem)| (root.key("commands").key(key), problem.to_owned())));
+        problems.extend(egress::check(&self.egress, &self.mqtt, &root));
         for (key, problem) in self.timescale.iter().flat_map(TimescaleSettings::check) {
             problems.push((root.key("timescale").key(key), problem.to_owned()));
         }

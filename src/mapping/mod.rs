@@ -156,6 +156,10 @@ impl EventMapper for Mapper {
         matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
     }
 
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str {
+        &self.routes.resolve(topic).0.event_type
+    }
+
     fn learn(&self, publication: &Publication<'_>) {
         self.births.learn(publication);
     }

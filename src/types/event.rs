@@ -142,6 +142,9 @@ pub trait EventMapper: Send + Sync {
     /// Whether events of `topic` have a device: what can be told before a record is mapped.
     fn names_device(&self, topic: &str) -> bool;
 
+    /// The type of the events of a topic: what can be told before a record is mapped.
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str;
+
     /// Learns what a publication says of those behind it, where it does: a Sparkplug birth certificate. Mapping it does
     /// so too; this is for those who do not need its event.
     fn learn(&self, _publication: &Publication<'_>) {}

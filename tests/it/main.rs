@@ -17,6 +17,7 @@ mod dead_letters;
 mod decoders;
 mod devices;
 mod event_sockets;
+mod egress;
 mod exactly_once;
 mod export;
 mod failed_attempts;

@@ -101,6 +101,10 @@ impl EventMapper for TestMapper {
         false
     }
 
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str {
+        topic.split('/').next().unwrap_or_default()
+    }
+
     fn names_device(&self, topic: &str) -> bool {
         topic.starts_with("devices/")
     }

@@ -322,6 +322,15 @@ pub const SESSION_QUESTIONS: usize = 16;
 /// Retained messages that are looked at in the dispatcher's own time for a stream that begins with them.
 pub const RETAINED_STEP: usize = 256;
 
+/// Watchers on one page of `GET /api/watchers`, unless asked otherwise.
+pub const WATCHERS_PAGE: u16 = 100;
+
+/// Watchers on one page at most.
+pub const MAXIMUM_WATCHERS_PAGE: u16 = 1000;
+
+/// Characters of what one that watches calls itself.
+pub const WATCHER_NAME_CHARS: usize = 64;
+
 /// Devices on one page of `GET /api/devices`, unless asked otherwise.
 pub const DEVICES_PAGE: u16 = 100;
 

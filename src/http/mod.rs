@@ -1,5 +1,5 @@
 //! The HTTP server: the event stream over three transports (`stream`, `socket`, `poll`), the way back to devices
-//! (`publish`, `commands`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
+//! (`publish`, `commands`), who watches (`watchers`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
 //! WebSocket. Who may what is decided in `caller`.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
@@ -26,6 +26,7 @@ mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watchers;
 
 use std::{error::Error, sync::Arc, time::Duration};
 

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Services, assets, commands, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream,
+    watchers,
 };
 use crate::{
     limits,
@@ -35,6 +36,7 @@ pub struct Context {
     /// Which web pages may connect and publish.
     pub pages: Arc<Policy>,
     pub sockets: Sockets,
+    pub watchers: Arc<watchers::Watchers>,
     pub stop: CancellationToken,
 }
 
@@ -69,6 +71,7 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .route("/api/devices/{device}/commands/{id}", get(commands::one))
         .route("/api/series", get(series::series))
         .route("/api/consumers", get(consumers))
+        .route("/api/watchers", get(watchers::list))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
@@ -77,7 +80,7 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .merge(assets::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Context { services, pages, sockets, stop });
+        .with_state(Context { services, pages, sockets, watchers: Arc::default(), stop });
     let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
     router.layer(middleware::map_response(guard))
 }

@@ -11,6 +11,7 @@ use super::{
         parameters,
         problem::Problem,
         publish::{Answer, Publication},
+        watchers::Transport,
     },
     request::{self, Options, Request},
     session::Session,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     limits,
-    stream::{Client, Filter},
+    stream::{Client, Filter, Subscription},
     types::{CommandInfo, IdempotencyKey, LastEventId},
 };
 
@@ -103,7 +104,10 @@ impl Session {
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
-            let stream = streams.client(options.begin(filter), self.context.stop.clone());
+            let subscription = options.begin(filter);
+            let (watchers, Subscription { mode, filter, .. }) = (&self.context.watchers, &subscription);
+            self.watching = Some(watchers.enter(&self.who, Transport::Websocket, *mode, filter));
+            let stream = streams.client(subscription, self.context.stop.clone());
             self.stream = Some(Box::new(stream));
             self.window = options.window.map(Window::new);
             self.is_told = false;
@@ -123,6 +127,7 @@ impl Session {
         if let Some((name, count)) = counts.into_iter().find(|(_, count)| *count > limits::STREAM_FILTERS) {
             return Err(parameters::too_many(name, count));
         }
+        self.watching.iter().for_each(|watching| watching.change(&sum));
         stream.set_filter(sum);
         Ok(())
     }
@@ -132,10 +137,11 @@ impl Session {
         let rest = stream.filter().without(filter);
         // Without any value it would ask for everything.
         if filter.is_empty() || rest.is_empty() {
-            self.stream = None;
+            (self.stream, self.watching) = (None, None);
             self.window = None;
         } else {
-            stream.set_filter(rest);
+            stream.set_filter(rest.clone());
+            self.watching.iter().for_each(|watching| watching.change(&rest));
         }
         Ok(())
     }

@@ -8,11 +8,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{super::routes::Context, window::Window};
+use super::{
+    super::{
+        routes::Context,
+        watchers::{Watching, Who},
+    },
+    window::Window,
+};
 use crate::{
     limits,
     stream::Client,
-    types::Peer,
     websocket::{
         Violation,
         message::{self, Message, MessageDecoder},
@@ -31,7 +36,9 @@ pub struct Session {
     decoder: MessageDecoder,
     may_compress: bool,
     pub(super) context: Context,
-    peer: Option<Peer>,
+    pub(super) who: Who,
+    /// While there is a stream.
+    pub(super) watching: Option<Watching>,
     pub(super) stream: Option<Box<Client>>,
     pub(super) window: Option<Window>,
     /// Commands whose answers are waited for.
@@ -72,7 +79,7 @@ enum Happening {
 }
 
 impl Session {
-    pub fn new(socket: TcpStream, context: Context, peer: Option<Peer>, may_compress: bool) -> Self {
+    pub fn new(socket: TcpStream, context: Context, who: Who, may_compress: bool) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -80,7 +87,8 @@ impl Session {
             may_compress,
             due: now + context.services.streams.heartbeat(),
             context,
-            peer,
+            who,
+            watching: None,
             stream: None,
             window: None,
             commands: None,
@@ -92,7 +100,7 @@ impl Session {
     /// Serves the client until either side has enough; `early` is what came behind its handshake.
     pub async fn run(mut self, early: Bytes) {
         let Err(over) = self.converse(early).await else { return };
-        tracing::debug!(peer = ?self.peer, reason = %over, "a WebSocket of the stream is over");
+        tracing::debug!(peer = ?self.who.peer, reason = %over, "a WebSocket of the stream is over");
         let mut last = Vec::new();
         match &over {
             Over::Closed(payload) => message::write_closed(payload, &mut last),
@@ -119,7 +127,7 @@ impl Session {
                 Happening::Readable => self.read().await?,
                 Happening::Body(Some(body)) => self.send(&body).await?,
                 Happening::Body(None) if self.is_told => {
-                    self.stream = None;
+                    (self.stream, self.watching) = (None, None);
                 }
                 Happening::Body(None) => {
                     let is_stopping = self.context.stop.is_cancelled();

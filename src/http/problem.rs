@@ -17,7 +17,8 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     parameter: Option<&'static str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, so that results stay small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     command: Option<Uuid>,
 }
 
@@ -41,7 +42,7 @@ impl Problem {
 
     /// The same, about a command, with where it is found.
     pub fn of_command(self, id: Uuid, location: Option<(HeaderName, HeaderValue)>) -> Self {
-        Self { command: Some(id), header: location, ..self }
+        Self { command: Some(id), header: location.map(Box::new), ..self }
     }
 
     /// The problem as it is answered, for answers that are no HTTP.
@@ -89,7 +90,7 @@ impl From<QueryError> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self { header: refusal.header, ..Self::new(refusal.status, refusal.detail) }
+        Self { header: refusal.header.map(Box::new), ..Self::new(refusal.status, refusal.detail) }
     }
 }
 
@@ -119,7 +120,7 @@ impl IntoResponse for Problem {
         let text = serde_json::to_string(&self.body()).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], text).into_response();
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.header.map(|header| *header));
         response
     }
 }

@@ -336,7 +336,7 @@ mod tests {
         table.forget_before(Micros::saturating(10));
         assert!(table.is_empty() && table.known(Uuid::from_u128(5)).is_none());
         assert_eq!((table.room(Some("name"), "d"), table.page("d", 9).commands.len()), (Room::Free, 0));
-        assert_eq!(table.take_rows().last(), Some((5, None)));
+        assert_eq!(table.take_rows().next_back(), Some((5, None)));
     }
 
     #[test]

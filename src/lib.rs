@@ -7,6 +7,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod devices;
+pub mod egress;
 pub mod formats;
 pub mod http;
 pub mod journal;

@@ -344,6 +344,15 @@ pub const SESSION_QUESTIONS: usize = 16;
 /// Retained messages that are looked at in the dispatcher's own time for a stream that begins with them.
 pub const RETAINED_STEP: usize = 256;
 
+/// Watchers on one page of `GET /api/watchers`, unless asked otherwise.
+pub const WATCHERS_PAGE: u16 = 100;
+
+/// Watchers on one page at most.
+pub const MAXIMUM_WATCHERS_PAGE: u16 = 1000;
+
+/// Characters of what one that watches calls itself.
+pub const WATCHER_NAME_CHARS: usize = 64;
+
 /// Devices on one page of `GET /api/devices`, unless asked otherwise.
 pub const DEVICES_PAGE: u16 = 100;
 
@@ -544,6 +553,66 @@ pub const ROLLUP_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long after a message a device may send it again, with the same name, and the table still has
 /// it once: a day, for devices that were switched off in between.
 pub const DEDUPE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Where commands to devices are published, unless a request or the configuration says otherwise.
+pub const COMMAND_TOPIC: &str = "devices/{device}/commands";
+
+/// Where their answers are published, likewise.
+pub const COMMAND_RESPONSE_TOPIC: &str = "devices/{device}/responses";
+
+/// Time in which a device must have answered a command: an hour, for devices that wake up now and then.
+pub const COMMAND_EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Longest such time: a month. What a command says may hold the journal for as long.
+pub const MAXIMUM_COMMAND_EXPIRY: Duration = Duration::from_secs(31 * 86_400);
+
+/// How long a request waits for the answer of the device, unless it says so itself.
+pub const COMMAND_WAIT: Duration = Duration::from_secs(10);
+
+/// How long at most: proxies give up after a minute.
+pub const MAXIMUM_COMMAND_WAIT: Duration = Duration::from_secs(50);
+
+/// Commands that wait for an answer at a time, some 500 bytes of memory each.
+pub const OPEN_COMMANDS: usize = 10_000;
+
+/// Those of one device, so that one that never answers leaves room for others.
+pub const OPEN_COMMANDS_OF_DEVICE: usize = 1_000;
+
+/// Commands that are known after their end.
+pub const FINISHED_COMMANDS: usize = 10_000;
+
+/// How long they are known then: as long as the names of other requests.
+pub const COMMANDS_KEPT: Duration = IDEMPOTENCY_WINDOW;
+
+/// Commands on one page of `GET /api/devices/{device}/commands`, unless asked otherwise.
+pub const COMMANDS_PAGE: u16 = 20;
+
+/// Commands on one page at most: it is made in the dispatcher's own time.
+pub const MAXIMUM_COMMANDS_PAGE: u16 = 200;
+
+/// Commands that the dispatcher puts on record in one append.
+pub const COMMANDS_AT_ONCE: usize = 256;
+
+/// Bytes at which such an append ends early: what commands and answers say is in it.
+pub const COMMANDS_BATCH_BYTES: usize = 4 << 20;
+
+/// Bytes of the name of a device that is to be commanded: it is a level of a topic.
+pub const MAXIMUM_DEVICE_NAME_BYTES: usize = 256;
+
+/// Commands whose answers one WebSocket waits for; its stream goes on meanwhile.
+pub const SOCKET_COMMANDS: usize = 32;
+
+/// Rules by which events become messages: each is compared with every event's type.
+pub const EGRESS_RULES: usize = 64;
+
+/// Messages that they publish in one append.
+pub const EGRESS_BATCH: usize = 1_000;
+
+/// Bytes at which such an append ends early.
+pub const EGRESS_BATCH_BYTES: usize = 1 << 20;
+
+/// How often it is stored how far they are. What was published since is looked for at a start.
+pub const EGRESS_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the name of what was published by HTTP is remembered: a day, for programs that try again after a night.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);

@@ -14,8 +14,8 @@ use synap_mqtt::{
         Publish, ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe, UserProperties, Will,
     },
     types::{
-        Micros, PodEvent, Presence, PresenceChange, Publication, PublishProperties, PublishProperty, Qos, Sequence,
-        subject_id,
+        Command, CommandAnswer, CommandChange, CommandOrder, Micros, PodEvent, Presence, PresenceChange, Publication,
+        PublishProperties, PublishProperty, Qos, Sequence, subject_id,
     },
 };
 
@@ -155,6 +155,34 @@ fn records(target: &mut Target) -> io::Result<()> {
     let change = PresenceChange::Closed { opened: Sequence(3), since: received, reason: "taken-over" };
     target.add("opened", record(&Record::Presence(opened)))?;
     target.add("closed", record(&Record::Presence(Presence { device: client_id, change, ..opened })))?;
+    let order = CommandOrder {
+        topic: "devices/7/commands",
+        answer_topic: "devices/7/responses",
+        qos: Qos::AtLeastOnce,
+        expires: Micros::saturating(1_700_000_060_000_000),
+        key: "7c1b",
+        digest: subject_id("9"),
+        properties: PublishProperties::new(&properties),
+        payload: b"{\"speed\":3}",
+    };
+    let answer = CommandAnswer {
+        sequence: Sequence(5),
+        received,
+        topic: "devices/7/responses",
+        client_id,
+        is_late: false,
+        properties: PublishProperties::new(&properties),
+        payload: b"{\"ok\":true}",
+    };
+    for (name, change) in [
+        ("requested", CommandChange::Requested(order)),
+        ("delivered", CommandChange::Delivered { client_id }),
+        ("completed", CommandChange::Completed(answer)),
+        ("expired", CommandChange::Expired { was_sent: true, was_delivered: false }),
+    ] {
+        let command = Command { sequence, received, id: subject_id("8"), device, requested: received, change };
+        target.add(name, record(&Record::Command(command)))?;
+    }
     target.add("state", record(&Record::State(StateChange::new(&[3, 5], true))))?;
     target.add("mark", record(&Record::Mark { ceiling: Sequence(1 << 20), durable: Sequence(6) }))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics::{counter, gauge};
 
 use crate::{
+    egress::EgressStatistics,
     journal::{Journal, Watermark},
     mqtt::Broker,
     stream::Streams,
@@ -22,6 +23,8 @@ pub struct Sources {
     pub writer: Option<Arc<Statistics>>,
     /// What has come from the database, where that is wanted.
     pub importer: Option<Arc<ImportStatistics>>,
+    /// What events have said to devices, where there are rules.
+    pub egress: Option<Arc<EgressStatistics>>,
     /// What browsers see.
     pub streams: Streams,
 }
@@ -37,6 +40,10 @@ impl Sources {
         }
         if let Some(importer) = &self.importer {
             collect_importer(importer);
+        }
+        if let Some(egress) = &self.egress {
+            counter!("synap_mqtt_egress_messages_total").absolute(egress.published());
+            counter!("synap_mqtt_egress_unsent_total").absolute(egress.unsent());
         }
     }
 }

@@ -5,10 +5,12 @@
 //! acknowledged), consumers, journal. A second signal during the drain ends at once.
 
 mod admissions;
+mod commands;
 mod consumers;
 pub mod dead_letters;
 mod descriptors;
 mod devices;
+mod egress;
 pub mod export;
 mod greeting;
 mod health;
@@ -46,8 +48,8 @@ use crate::{
     limits,
     mapping::Mapper,
     mqtt::{
-        self, Broker, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, Publishing, RetainedLimits,
-        Terms,
+        self, Broker, Commands, Dispatcher, Door, Listener, ListenerOptions, MailboxLimits, Profile, Publishing,
+        RetainedLimits, Terms,
     },
     provisioning::Registry,
     stream::{Epochs, History, Sources, StreamOptions, Streams},
@@ -114,6 +116,12 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         consumers.spawn(keeper.run(stop.consumers.clone()));
         (statistics, imported)
     });
+    let egress = egress::open(&settings, &journal, &mapper, &store).await?;
+    let egress = egress.map(|egress| {
+        let statistics = egress.statistics();
+        consumers.spawn(egress.run(stop.consumers.clone()));
+        statistics
+    });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };
     let sources = Sources {
@@ -164,6 +172,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         broker: Arc::clone(&broker),
         writer,
         importer,
+        egress,
         streams: streams.clone(),
     };
     let profile = profile(settings.limits.maximum_packet_size, &settings.mqtt);
@@ -173,11 +182,13 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     consumers.spawn(reloader.run(stop.consumers.clone()));
     let admission = admissions.of(settings.http.authentication);
     let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);
+    let commander = Commands::new(Arc::clone(&broker), Arc::clone(&mapper), publishing.clone());
     // Nobody can show an account there yet.
     let publisher = (!admission.is_required()).then(|| Arc::new(publishing::ByHttp(publishing)) as _);
     let door = Door::new(Arc::clone(&broker), http_terms, admission);
     let services = Services {
         publisher,
+        commander: Arc::new(commands::ByHttp(commander)),
         mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
@@ -271,6 +282,7 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         handshake_timeout: mqtt.handshake_timeout,
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
         devices: settings.presence.clients(),
+        commands: commands::settings(&settings.commands),
     }
 }
 

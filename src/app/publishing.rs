@@ -17,7 +17,8 @@ impl Publisher for ByHttp {
     }
 }
 
-fn refusal(error: PublishError) -> PublishRefusal {
+/// Why, in words for whoever asked.
+pub fn refusal(error: PublishError) -> PublishRefusal {
     let why = error.to_string();
     match error {
         PublishError::Topic | PublishError::Qos(_) | PublishError::Retain | PublishError::PayloadFormat => {

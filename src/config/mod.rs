@@ -8,6 +8,8 @@
 mod access;
 mod authentication;
 mod broker;
+mod commands;
+mod egress;
 mod jwt;
 mod listener;
 mod load;
@@ -33,6 +35,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 pub use access::{Action, PublishAnswer, RulePattern, RuleSettings, SubscribeAnswer};
 pub use authentication::{AuthSettings, Authentication};
 pub use broker::{JournalSettings, LimitSettings, MqttSettings};
+pub use commands::{CommandTopic, CommandTopicError, CommandsSettings};
+pub use egress::{EgressPayload, EgressSettings};
 pub use jwt::JwtSettings;
 pub use listener::{
     Certificate, ClientCertificate, ClientIdentity, FileMode, HttpSettings, ListenerSettings, PageOrigin, Protocol,
@@ -76,6 +80,10 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
     /// Devices that come and go.
     pub presence: PresenceSettings,
+    /// Commands to devices.
+    pub commands: CommandsSettings,
+    /// Events that become messages to devices.
+    pub egress: Vec<EgressSettings>,
     /// What the process may use.
     pub limits: LimitSettings,
     /// What one MQTT client may use.
@@ -101,6 +109,8 @@ impl Default for Settings {
             timescale: None,
             routes: Vec::new(),
             presence: PresenceSettings::default(),
+            commands: CommandsSettings::default(),
+            egress: Vec::new(),
             limits: LimitSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
@@ -198,6 +208,8 @@ impl Settings {
             ("[timescale]", self.timescale == other.timescale),
             ("[[route]]", self.routes == other.routes),
             ("[presence]", self.presence == other.presence),
+            ("[commands]", self.commands == other.commands),
+            ("[[egress]]", self.egress == other.egress),
             ("[limits]", self.limits == other.limits),
             ("[mqtt]", self.mqtt == other.mqtt),
             ("[journal]", self.journal == other.journal),
@@ -244,6 +256,9 @@ impl Settings {
             let path = root.key("route").index(index);
             problems.extend(route.check().map(|(key, problem)| (path.key(key), problem)));
         }
+        problems
+            .extend(self.commands.check().map(|(key, problem)| (root.key("commands").key(key), problem.to_owned())));
+        problems.extend(egress::check(&self.egress, &self.mqtt, &root));
         for (key, problem) in self.timescale.iter().flat_map(TimescaleSettings::check) {
             problems.push((root.key("timescale").key(key), problem.to_owned()));
         }

@@ -536,7 +536,7 @@ fn the_example_shows_every_key() {
         let table = value.as_array().and_then(|elements| elements.last()).unwrap_or(value);
         tables.extend(table.as_table().map(|table| (name.clone(), table)));
     }
-    assert_eq!(tables.len(), 14, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 16, "{:?}", tables.keys());
     for (name, table) in tables {
         let key = if name.is_empty() { "?".to_owned() } else { format!("{name}.?") };
         let header = match document.get(&name) {

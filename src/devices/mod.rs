@@ -185,7 +185,7 @@ impl Devices {
                     table.note(&presence);
                     continue;
                 }
-                Record::State(_) | Record::Event(_) | Record::Mark { .. } => continue,
+                Record::State(_) | Record::Event(_) | Record::Command(_) | Record::Mark { .. } => continue,
             };
             if publication.topic != last.0 {
                 last = (publication.topic, self.0.mapper.names_device(publication.topic));

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 
-use super::{Publisher, problem::Problem, routes::Context};
+use super::{Commander, Publisher, parameters, problem::Problem, routes::Context, watchers::Who};
+use crate::types::Peer;
 
 /// Who publishes for a caller whose page, where there is one, has been looked at.
 ///
@@ -21,6 +22,22 @@ pub fn publisher(context: &Context) -> Result<Arc<dyn Publisher>, Problem> {
         let detail = "clients of this port need an account (`http.authentication`), and accounts are for MQTT only";
         Problem::new(StatusCode::FORBIDDEN, detail)
     })
+}
+
+/// Who gives commands for such a caller: as publishing, for a command is published.
+///
+/// # Errors
+/// 403, where no caller may.
+pub fn commander(context: &Context) -> Result<Arc<dyn Commander>, Problem> {
+    publisher(context).map(|_| Arc::clone(&context.services.commander))
+}
+
+/// Who watches by this request. The port knows no accounts yet.
+///
+/// # Errors
+/// 400, where its `name` is none.
+pub fn watcher(uri: &Uri, peer: Option<Peer>) -> Result<Who, Problem> {
+    Ok(Who { name: parameters::name(uri)?, account: None, peer })
 }
 
 /// Whether a request may come in for the sake of the page that sends it, where one does.

@@ -8,6 +8,7 @@
 use std::{io, sync::Arc};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, Uri, header},
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    EventStore, QueryError,
+    EventStore, QueryError, caller,
+    mqtt::Arrival,
     parameters::{self, EventsRequest, Format},
     poll,
     problem::Problem,
@@ -30,9 +32,15 @@ use crate::{
 };
 
 /// `GET /api/events`: stored ones, or, with `after` or `wait`, those that come next.
-pub async fn list(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn list(
+    State(context): State<Context>,
+    arrival: Option<Extension<Arrival>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(subscription) = parameters::poll(&uri, &context.services.streams)? {
-        return Ok(poll::answer(&context, subscription));
+        let who = caller::watcher(&uri, arrival.map(|Extension(arrival)| arrival.peer))?;
+        return Ok(poll::answer(&context, &who, subscription));
     }
     let EventsRequest { query, format, most } = parameters::events(&uri, &headers)?;
     let store = Arc::clone(&context.services.events);

@@ -1,5 +1,5 @@
 //! The HTTP server: the event stream over three transports (`stream`, `socket`, `poll`), the way back to devices
-//! (`publish`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
+//! (`publish`, `commands`), who watches (`watchers`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
 //! WebSocket. Who may what is decided in `caller`.
 //!
 //! One task accepts, one task serves each connection (`server`); a stream is polled by the
@@ -10,6 +10,7 @@
 
 mod assets;
 mod caller;
+mod commands;
 mod events;
 mod host;
 mod mqtt;
@@ -25,8 +26,9 @@ mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watchers;
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
@@ -38,9 +40,9 @@ use crate::{
     stream::{History, HistoryError, Streams},
     timescale,
     types::{
-        Bucket, ConsumersInfo, DeadLetterPage, DeadLetterQuery, Descriptors, DeviceInfo, DevicePage, DeviceQuery,
-        EventPage, EventQuery, HealthSnapshot, Origin, Peer, PublishRequest, Published, SeriesQuery, SessionInfo,
-        SessionPage, SessionQuery,
+        Bucket, CommandInfo, CommandPage, CommandRequest, CommandTold, ConsumersInfo, DeadLetterPage, DeadLetterQuery,
+        Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage, EventQuery, HealthSnapshot, Origin, Peer,
+        PublishRequest, Published, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
     },
     websocket::WebSocket,
 };
@@ -59,6 +61,8 @@ pub struct Services {
     pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
     /// Behind `/api/publish`; none where nobody may publish this way.
     pub publisher: Option<Arc<dyn Publisher>>,
+    /// Behind `/api/devices/{device}/commands`. Who may not publish may not give any.
+    pub commander: Arc<dyn Commander>,
     /// Behind `/mqtt`.
     pub mqtt: Arc<MqttDoor>,
     /// Origins of web pages that may connect by WebSocket and publish, besides its own.
@@ -93,6 +97,18 @@ pub trait Publisher: Send + Sync {
     fn publish(&self, request: PublishRequest) -> BoxFuture<'_, Result<Published, PublishRefusal>>;
 }
 
+/// Where commands to devices go, and where they are asked for.
+pub trait Commander: Send + Sync {
+    /// Puts a command on record; returns when it is on disk. Goes on when it is dropped.
+    fn request(&self, request: CommandRequest) -> BoxFuture<'_, Result<CommandTold, PublishRefusal>>;
+    /// The command once it is completed or expired, or after `wait`.
+    fn settled(&self, id: Uuid, wait: Duration) -> BoxFuture<'_, Result<Option<CommandInfo>, PublishRefusal>>;
+    /// One command, with its answer.
+    fn find(&self, id: Uuid) -> BoxFuture<'_, Result<Option<CommandInfo>, PublishRefusal>>;
+    /// The newest commands of a device.
+    fn of_device<'a>(&'a self, device: &'a str, limit: usize) -> BoxFuture<'a, Result<CommandPage, PublishRefusal>>;
+}
+
 /// Why nothing was published, in words for whoever asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishRefusal {
@@ -111,6 +127,9 @@ pub enum PublishRefusal {
     /// The name was used for something else.
     #[error("{0}")]
     KeyReused(String),
+    /// There is no room for another one.
+    #[error("{0}")]
+    TooMany(String),
     /// It cannot be stored now.
     #[error("{0}")]
     Unavailable(String),

@@ -47,11 +47,23 @@ impl Parameters {
     }
 
     /// How many entries a page has.
-    fn limit(&self, default: u16, most: u16) -> Result<u16, Problem> {
+    pub fn limit(&self, default: u16, most: u16) -> Result<u16, Problem> {
         self.one("limit")?.map_or(Ok(default), |text| {
             let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
             number.ok_or_else(|| Problem::parameter("limit", format_args!("expected a number from 1 to {most}")))
         })
+    }
+
+    /// How long an answer may take.
+    pub fn wait(&self) -> Result<Option<Duration>, Problem> {
+        let most = limits::POLL_WAIT.as_secs();
+        let seconds = |text: &str| text.parse().ok().filter(|seconds| *seconds <= most).map(Duration::from_secs);
+        let wait = self.one("wait")?.map(|text| {
+            seconds(text).ok_or_else(|| {
+                Problem::parameter("wait", format_args!("expected a number of seconds from 0 to {most}"))
+            })
+        });
+        wait.transpose()
     }
 
     fn flag(&self, name: &'static str) -> Result<bool, Problem> {
@@ -143,14 +155,22 @@ pub fn poll(uri: &Uri, streams: &Streams) -> Result<Option<Subscription>, Proble
             return Err(Problem::parameter(name, "is for stored events, and `after` and `wait` ask for the next ones"));
         }
     }
-    let most = limits::POLL_WAIT.as_secs();
-    let seconds = wait.map_or(Some(0), |text| text.parse().ok().filter(|seconds| *seconds <= most));
-    let seconds = seconds
-        .ok_or_else(|| Problem::parameter("wait", format_args!("expected a number of seconds from 0 to {most}")))?;
-    let wait = Duration::from_secs(seconds);
+    let wait = parameters.wait()?.unwrap_or_default();
     let start = after.map_or(Start::Now, Start::After);
     let subscription = parameters.subscription(streams)?;
     Ok(Some(Subscription { start, form: Form::Lines, heartbeat: Some(wait), ..subscription }))
+}
+
+/// What a client calls itself.
+pub fn name(uri: &Uri) -> Result<Option<String>, Problem> {
+    let parameters = Parameters::of(uri);
+    let name = parameters.one("name")?;
+    let most = limits::WATCHER_NAME_CHARS;
+    if name.is_some_and(|name| name.chars().count() > most || name.chars().any(char::is_control)) {
+        let detail = format_args!("expected a name of at most {most} characters, without control characters");
+        return Err(Problem::parameter("name", detail));
+    }
+    Ok(name.map(str::to_owned))
 }
 
 /// Whether a client of the WebSocket wants its messages compressed.

@@ -14,22 +14,27 @@ use axum::{
 };
 use futures_util::stream;
 
-use super::routes::Context;
+use super::{
+    routes::Context,
+    watchers::{Transport, Watching, Who},
+};
 use crate::stream::{Client, Subscription};
 
 /// What a message that only moves the position begins with.
 const POSITION: &str = r#"{"type":"position""#;
 
 /// Answers with what comes next.
-pub fn answer(context: &Context, subscription: Subscription) -> Response {
+pub fn answer(context: &Context, who: &Who, subscription: Subscription) -> Response {
+    let watching = context.watchers.enter(who, Transport::LongPoll, subscription.mode, &subscription.filter);
     let client = context.services.streams.client(subscription, context.stop.clone());
-    let poll = Poll { client, part: Part::Greeting, has_messages: false };
+    let poll = Poll { client, _watching: watching, part: Part::Greeting, has_messages: false };
     let headers = [(header::CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Body::from_stream(stream::try_unfold(poll, Poll::next))).into_response()
 }
 
 struct Poll {
     client: Client,
+    _watching: Watching,
     part: Part,
     has_messages: bool,
 }

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{ConsumersUnavailable, DevicesUnavailable, QueryError, SessionsUnavailable};
 use crate::websocket::Refusal;
@@ -16,7 +17,9 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     parameter: Option<&'static str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, so that results stay small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+    command: Option<Uuid>,
 }
 
 #[derive(Serialize)]
@@ -27,12 +30,19 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'static str>,
+    #[serde(rename = "commandId", skip_serializing_if = "Option::is_none")]
+    command: Option<Uuid>,
 }
 
 impl Problem {
     /// A refusal, with what would be right.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), parameter: None, header: None }
+        Self { status, detail: detail.into(), parameter: None, header: None, command: None }
+    }
+
+    /// The same, about a command, with where it is found.
+    pub fn of_command(self, id: Uuid, location: Option<(HeaderName, HeaderValue)>) -> Self {
+        Self { command: Some(id), header: location.map(Box::new), ..self }
     }
 
     /// The problem as it is answered, for answers that are no HTTP.
@@ -47,6 +57,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             parameter: self.parameter,
+            command: self.command,
         }
     }
 
@@ -79,7 +90,7 @@ impl From<QueryError> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self { header: refusal.header, ..Self::new(refusal.status, refusal.detail) }
+        Self { header: refusal.header.map(Box::new), ..Self::new(refusal.status, refusal.detail) }
     }
 }
 
@@ -109,7 +120,7 @@ impl IntoResponse for Problem {
         let text = serde_json::to_string(&self.body()).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], text).into_response();
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.header.map(|header| *header));
         response
     }
 }

@@ -45,7 +45,7 @@ pub struct Publication {
 /// Properties of MQTT 5.0 (section 3.3.2.3) that a publisher sets.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Properties {
+pub struct Properties {
     payload_format_indicator: Option<u8>,
     message_expiry_interval: Option<u32>,
     content_type: Option<String>,
@@ -56,7 +56,8 @@ struct Properties {
     user_properties: Vec<(String, String)>,
 }
 
-const fn at_least_once() -> u8 {
+/// The QoS of whoever does not say one.
+pub const fn at_least_once() -> u8 {
     1
 }
 
@@ -101,7 +102,7 @@ pub async fn publish(State(context): State<Context>, request: Request) -> Result
 }
 
 /// A page of another origin can send a form or plain text without asking; JSON it cannot.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = value.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
@@ -110,7 +111,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a body of the content type application/json"))
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+/// The name that a request is given.
+pub fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     text.parse().map(Some).map_err(|error| Problem::parameter("Idempotency-Key", error))
@@ -120,16 +122,9 @@ impl Publication {
     /// As the broker takes it.
     pub fn request(self, key: Option<IdempotencyKey>) -> Result<PublishRequest, Problem> {
         let Self { topic, payload, text, base64, qos, retain, properties } = self;
-        let payload = match (payload, text, base64) {
-            (None, None, None) => Vec::new(),
-            (Some(json), None, None) => String::from(Box::<str>::from(json)).into_bytes(),
-            (None, Some(text), None) => text.into_bytes(),
-            (None, None, Some(base64)) => decode("base64", &base64)?,
-            _ => return Err(wrong("payload", "expected one of `payload`, `text` and `base64`")),
-        };
         Ok(PublishRequest {
             topic: topic.parse::<TopicName>().map_err(|error| wrong("topic", error))?,
-            payload,
+            payload: self::payload(payload, text, base64)?,
             qos: Qos::try_from(qos).map_err(|error| wrong("qos", error))?,
             retain,
             properties: properties.write()?,
@@ -138,9 +133,30 @@ impl Publication {
     }
 }
 
+/// The application message, in one of the forms that a request has for it.
+pub fn payload(json: Option<Box<RawValue>>, text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Problem> {
+    match (json, text, base64) {
+        (None, None, None) => Ok(Vec::new()),
+        (Some(json), None, None) => Ok(String::from(Box::<str>::from(json)).into_bytes()),
+        (None, Some(text), None) => Ok(text.into_bytes()),
+        (None, None, Some(base64)) => decode("base64", &base64),
+        _ => Err(wrong("payload", "expected one of `payload`, `text` and `base64`")),
+    }
+}
+
 impl Properties {
+    /// A property that a command has of its own, where one is named.
+    pub fn given_by_commands(&self) -> Option<&'static str> {
+        let named = [
+            ("messageExpiryInterval", self.message_expiry_interval.is_some()),
+            ("responseTopic", self.response_topic.is_some()),
+            ("correlationData", self.correlation_data.is_some()),
+        ];
+        named.into_iter().find_map(|(name, is_named)| is_named.then_some(name))
+    }
+
     /// In wire form.
-    fn write(&self) -> Result<Vec<u8>, Problem> {
+    pub fn write(&self) -> Result<Vec<u8>, Problem> {
         let mut out = Vec::new();
         if let Some(format) = self.payload_format_indicator {
             if format > 1 {
@@ -197,6 +213,7 @@ impl From<PublishRefusal> for Problem {
             PublishRefusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             PublishRefusal::InProgress(_) => StatusCode::CONFLICT,
             PublishRefusal::KeyReused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            PublishRefusal::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             PublishRefusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {

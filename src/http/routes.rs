@@ -13,7 +13,10 @@ use axum::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Services, assets, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream};
+use super::{
+    Services, assets, commands, events, host, mqtt, parameters, problem::Problem, publish, series, socket, stream,
+    watchers,
+};
 use crate::{
     limits,
     types::{ConsumersInfo, DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
@@ -23,6 +26,9 @@ use crate::{
 /// The one path that is not read.
 const PUBLISH: &str = "/api/publish";
 
+/// The end of those that are read and written.
+const COMMANDS: &str = "/commands";
+
 /// Services, and the token that ends streams.
 #[derive(Clone)]
 pub struct Context {
@@ -30,6 +36,7 @@ pub struct Context {
     /// Which web pages may connect and publish.
     pub pages: Arc<Policy>,
     pub sockets: Sockets,
+    pub watchers: Arc<watchers::Watchers>,
     pub stop: CancellationToken,
 }
 
@@ -60,8 +67,11 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .route("/mqtt", get(mqtt))
         .route("/api/devices", get(devices))
         .route("/api/devices/{device}", get(device))
+        .route("/api/devices/{device}/commands", get(commands::list).post(commands::give))
+        .route("/api/devices/{device}/commands/{id}", get(commands::one))
         .route("/api/series", get(series::series))
         .route("/api/consumers", get(consumers))
+        .route("/api/watchers", get(watchers::list))
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{client_id}", get(session))
         .route("/metrics", get(metrics))
@@ -70,7 +80,7 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .merge(assets::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Context { services, pages, sockets, stop });
+        .with_state(Context { services, pages, sockets, watchers: Arc::default(), stop });
     let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
     router.layer(middleware::map_response(guard))
 }
@@ -156,6 +166,10 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let right = if uri.path() == PUBLISH { "takes POST" } else { "can be read with GET" };
+    let right = match uri.path() {
+        PUBLISH => "takes POST",
+        path if path.ends_with(COMMANDS) => "can be read with GET and takes POST",
+        _ => "can be read with GET",
+    };
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} {right}, not {method}", uri.path()))
 }

@@ -71,6 +71,27 @@ fn test_device(name: &str, metrics: bool) -> DeviceInfo {
     DeviceInfo { device: name.to_owned(), subject_id: Uuid::nil(), online: true, since: Some(Micros::default()), state }
 }
 
+/// Knows of no command.
+struct TestCommander;
+
+impl Commander for TestCommander {
+    fn request(&self, _: CommandRequest) -> BoxFuture<'_, Result<CommandTold, PublishRefusal>> {
+        Box::pin(async { Err(PublishRefusal::TooMany("too many".to_owned())) })
+    }
+
+    fn settled(&self, _: Uuid, _: Duration) -> BoxFuture<'_, Result<Option<CommandInfo>, PublishRefusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn find(&self, _: Uuid) -> BoxFuture<'_, Result<Option<CommandInfo>, PublishRefusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn of_device<'a>(&'a self, _: &'a str, _: usize) -> BoxFuture<'a, Result<CommandPage, PublishRefusal>> {
+        Box::pin(async { Ok(CommandPage::default()) })
+    }
+}
+
 /// One that is behind.
 struct TestConsumers;
 
@@ -153,6 +174,7 @@ impl TestServer {
         let ready = Arc::new(AtomicBool::new(true));
         let services = Services {
             publisher: None,
+            commander: Arc::new(TestCommander),
             mqtt: Arc::new(|mut stream, peer| {
                 tokio::spawn(async move {
                     // Stands for the broker: says who came, and what they said.

@@ -14,6 +14,7 @@
 
 mod appender;
 mod batch;
+mod command_body;
 mod committer;
 mod cursor;
 mod event_body;

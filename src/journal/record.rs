@@ -27,12 +27,12 @@
 //! written. A *mark* is two u64: the ceiling below which sequences may be assigned, and the durable
 //! watermark. The committer puts one in front of every write, with the sequence before that of the
 //! first record in it, and one at the end of a journal that is closed. An *event* of another writer has its
-//! layout in `event_body`, *presence* in `presence_body`.
+//! layout in `event_body`, *presence* in `presence_body`, what happens to a *command* in `command_body`.
 
 use std::ops::RangeInclusive;
 
-use super::{event_body, presence_body};
-use crate::types::{Micros, PodEvent, Presence, Publication, PublishProperties, Qos, Sequence};
+use super::{command_body, event_body, presence_body};
+use crate::types::{Command, Micros, PodEvent, Presence, Publication, PublishProperties, Qos, Sequence};
 
 /// Length of a record's header.
 pub const HEADER_BYTES: usize = 32;
@@ -46,7 +46,8 @@ const KIND_STATE: u8 = 2;
 const KIND_MARK: u8 = 3;
 const KIND_EVENT: u8 = 4;
 const KIND_PRESENCE: u8 = 5;
-const KINDS: RangeInclusive<u8> = KIND_PUBLICATION..=KIND_PRESENCE;
+const KIND_COMMAND: u8 = 6;
+const KINDS: RangeInclusive<u8> = KIND_PUBLICATION..=KIND_COMMAND;
 
 const FLAG_RETAIN: u16 = 1 << 2;
 const FLAG_GUARANTEED: u16 = 1 << 3;
@@ -75,6 +76,8 @@ pub enum Record<'a> {
     Event(PodEvent<'a>),
     /// A client that is a device has come or gone.
     Presence(Presence<'a>),
+    /// Something has happened to a command.
+    Command(Command<'a>),
     /// Starts a write. Tells recovery what was true on disk before it.
     Mark {
         /// First sequence that is not reserved: those below may be in use.
@@ -126,6 +129,7 @@ impl Record<'_> {
             Self::State(change) => Some(change.sequence),
             Self::Event(event) => Some(event.sequence),
             Self::Presence(presence) => Some(presence.sequence),
+            Self::Command(command) => Some(command.sequence),
             Self::Mark { .. } => None,
         }
     }
@@ -258,6 +262,7 @@ fn decode_body<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>> {
         })),
         KIND_EVENT => event_body::decode(header.sequence, header.received, body).map(Record::Event),
         KIND_PRESENCE => presence_body::decode(header.sequence, header.received, body).map(Record::Presence),
+        KIND_COMMAND => command_body::decode(header.sequence, header.received, body).map(Record::Command),
         _ => {
             let both: &[u8; 16] = body.try_into().ok()?;
             Some(Record::Mark { ceiling: Sequence(le_u64(both, 0)), durable: Sequence(le_u64(both, 8)) })
@@ -294,7 +299,7 @@ fn decode_publication<'a>(header: &Header, body: &'a [u8]) -> Option<Record<'a>>
 }
 
 /// Appends `record` to `out`, with sequence and receive time still open: [`seal`] sets them.
-/// The sequence and time inside of a publication, event or presence are ignored.
+/// The sequence and time inside of a publication, event, presence or command are ignored.
 ///
 /// Client id and topic are at most 65,535 bytes by their types, and so are, in sum,
 /// properties and payload at most an MQTT packet.
@@ -318,6 +323,10 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         Record::Presence(presence) => {
             presence_body::encode(presence, out);
             (KIND_PRESENCE, FLAG_GUARANTEED)
+        }
+        Record::Command(command) => {
+            command_body::encode(command, out);
+            (KIND_COMMAND, FLAG_GUARANTEED)
         }
         Record::Mark { ceiling, durable } => {
             out.extend_from_slice(&ceiling.0.to_le_bytes());
@@ -395,7 +404,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::types::PresenceChange;
+    use crate::types::{CommandAnswer, CommandChange, CommandOrder, PresenceChange};
 
     const SALT: Salt = Salt(0xdead_beef);
 
@@ -449,6 +458,49 @@ mod tests {
         Presence { device: "sensor-7", change: PresenceChange::Opened, ..closed() }
     }
 
+    fn command(change: CommandChange<'static>) -> Record<'static> {
+        let received = Micros::saturating(1_700_000_000_000_000);
+        let requested = if matches!(change, CommandChange::Requested(_)) { received } else { Micros::saturating(-9) };
+        let (id, device) = (Uuid::from_u128(8), "pump-7");
+        Record::Command(Command { sequence: Sequence(7), received, id, device, requested, change })
+    }
+
+    fn order() -> CommandOrder<'static> {
+        CommandOrder {
+            topic: "devices/pump-7/commands",
+            answer_topic: "devices/pump-7/responses",
+            qos: Qos::ExactlyOnce,
+            expires: Micros::saturating(1_700_000_009_000_000),
+            key: "7c1b",
+            digest: Uuid::from_u128(9),
+            properties: PublishProperties::new(&[0x01, 1]),
+            payload: b"{\"speed\":3}",
+        }
+    }
+
+    fn answer() -> CommandAnswer<'static> {
+        CommandAnswer {
+            sequence: Sequence(6),
+            received: Micros::saturating(1_600_000_000_000_000),
+            topic: "devices/pump-7/responses",
+            client_id: "pump-7",
+            is_late: true,
+            properties: PublishProperties::new(&[]),
+            payload: b"\xff",
+        }
+    }
+
+    fn commands() -> [Record<'static>; 5] {
+        [
+            CommandChange::Requested(order()),
+            CommandChange::Requested(CommandOrder { key: "", payload: b"", qos: Qos::AtMostOnce, ..order() }),
+            CommandChange::Delivered { client_id: "pump-7" },
+            CommandChange::Completed(answer()),
+            CommandChange::Expired { was_sent: true, was_delivered: false },
+        ]
+        .map(command)
+    }
+
     fn sealed(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
@@ -470,7 +522,10 @@ mod tests {
             Record::Presence(closed()),
             Record::Presence(Presence { details: "", ..opened() }),
             Record::Mark { ceiling: Sequence(1 << 40), durable: Sequence(6) },
-        ] {
+        ]
+        .into_iter()
+        .chain(commands())
+        {
             let bytes = sealed(&record);
             let (header, decoded) = decode(&bytes, Some(SALT)).unwrap();
             assert_eq!(decoded, record);
@@ -484,7 +539,10 @@ mod tests {
             Record::Publication { publication: publication(), origin: Origin::Held(9) },
             Record::Event(event()),
             Record::Presence(closed()),
-        ] {
+        ]
+        .into_iter()
+        .chain(commands())
+        {
             let bytes = sealed(&record);
             for at in 0..bytes.len() * 8 {
                 let mut damaged = bytes.clone();

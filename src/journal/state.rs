@@ -49,6 +49,8 @@ pub enum Consumer {
     Streams,
     /// Keys of publications that came by HTTP.
     Publishing,
+    /// Events that have become messages to devices.
+    Egress,
 }
 
 impl Consumer {
@@ -59,6 +61,7 @@ impl Consumer {
             Self::Lessons => "lessons",
             Self::Streams => "streams",
             Self::Publishing => "publishing",
+            Self::Egress => "egress",
         }
     }
 }

@@ -6,10 +6,11 @@
 //! identity, so the table, the stream and every retry see the same event.
 //!
 //! `table` has the routes, `pattern` their language, `decode` the formats that payloads are in,
-//! `payload` and `metadata` the two JSON objects, `presence` the events of devices that come and go, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
+//! `payload` and `metadata` the two JSON objects, `presence` the events of devices that come and go, `command` those of commands, `measure` the numbers in them, `schema` what must hold of them, `jsonb` what the table can hold, `event_time` and
 //! `event_id` what they say.
 
 mod births;
+mod command;
 mod decode;
 mod dedupe;
 mod event_id;
@@ -42,7 +43,9 @@ pub use self::{
     table::{Route, RouteError, RouteProblem, RouteTable},
     time_window::TimeWindow,
 };
-use crate::types::{EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, subject_id};
+use crate::types::{
+    Command, EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, subject_id,
+};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ impl EventMapper for Mapper {
             user_id: &self.user_id,
             source: Source::Api,
             timestamp: believed.unwrap_or(publication.received),
+            correlation_id: None,
             reliability: metadata::reliability(publication),
             streamed: rule.stream,
             kept,
@@ -122,6 +126,10 @@ impl EventMapper for Mapper {
 
     fn announce<'a>(&'a self, presence: &Presence<'a>) -> SynapEvent<'a> {
         presence::event(presence, self.journal, &self.user_id)
+    }
+
+    fn command<'a>(&'a self, command: &Command<'a>) -> SynapEvent<'a> {
+        command::event(command, self.journal, &self.user_id)
     }
 
     fn measure(&self, publication: &Publication<'_>, event: &SynapEvent<'_>, out: &mut Measurements) {
@@ -146,6 +154,10 @@ impl EventMapper for Mapper {
     fn names_device(&self, topic: &str) -> bool {
         let (rule, subject) = self.routes.resolve(topic);
         matches!(subject, Subject::Borrowed(_)) && &*rule.subject_type == DEVICE
+    }
+
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str {
+        &self.routes.resolve(topic).0.event_type
     }
 
     fn learn(&self, publication: &Publication<'_>) {

@@ -30,6 +30,7 @@ pub fn event<'a>(presence: &Presence<'a>, journal: JournalBits, user_id: &'a str
         user_id,
         source: Source::System,
         timestamp: presence.received,
+        correlation_id: None,
         reliability: Reliability::Guaranteed,
         streamed: true,
         kept: Kept::Event,
@@ -65,7 +66,7 @@ fn data(presence: &Presence<'_>, journal: JournalBits) -> String {
 }
 
 /// The time between, as a JSON number.
-fn seconds(from: Micros, to: Micros) -> String {
+pub fn seconds(from: Micros, to: Micros) -> String {
     let micros = to.get().saturating_sub(from.get()).max(0);
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }

@@ -11,10 +11,12 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::{
     Broker,
     codec::ProtocolVersion,
+    commands::table::{Known, Room},
     dispatch::Dispatch,
     ledger::Account,
     mailbox::Mailbox,
@@ -23,7 +25,7 @@ use super::{
 use crate::{
     journal::OwnedRecord,
     limits,
-    types::{Micros, Sequence, SessionInfo, SessionPage, SessionQuery},
+    types::{CommandPage, Micros, Sequence, SessionInfo, SessionPage, SessionQuery},
 };
 
 /// Why there is no answer.
@@ -40,6 +42,12 @@ pub enum Question {
     Sessions { sessions: Vec<SessionId>, answer: oneshot::Sender<Vec<Option<Recorded>>> },
     /// Retained messages behind a topic that are older than a record.
     Retained { after: Option<String>, before: Sequence, answer: oneshot::Sender<RetainedPage> },
+    /// Whether there is room for a command to a device, and whether the name of its request is known.
+    CommandRoom { key: Option<String>, device: String, answer: oneshot::Sender<Room> },
+    /// A command.
+    Command { id: Uuid, answer: oneshot::Sender<Option<Known>> },
+    /// The newest commands of a device.
+    Commands { device: String, limit: usize, answer: oneshot::Sender<CommandPage> },
 }
 
 /// Some retained messages, by topic.
@@ -72,7 +80,8 @@ impl Directory {
         receiver
     }
 
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, DirectoryError> {
+    /// Asks the dispatcher.
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, DirectoryError> {
         let sender = self.0.lock().clone().ok_or(DirectoryError::Unavailable)?;
         let (answer, answered) = oneshot::channel();
         sender.send(question(answer)).await.map_err(|_| DirectoryError::Unavailable)?;
@@ -92,6 +101,11 @@ impl Dispatch {
                 let (messages, next) = self.retained.older_than(before, after.as_deref(), limits::RETAINED_STEP);
                 drop(answer.send(RetainedPage { messages, next: next.map(Into::into) }));
             }
+            Question::CommandRoom { key, device, answer } => {
+                let _ = answer.send(self.commands.room(key.as_deref(), &device));
+            }
+            Question::Command { id, answer } => drop(answer.send(self.commands.known(id))),
+            Question::Commands { device, limit, answer } => drop(answer.send(self.commands.page(&device, limit))),
         }
     }
 }

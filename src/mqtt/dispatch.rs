@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use super::{
     Broker,
     codec::Subscription,
+    commands::CommandTable,
     ledger::{
         Account, Ledger,
         change::{self, Change, options_byte},
@@ -57,6 +58,7 @@ pub struct Dispatch {
     /// Subscriptions that have not got all retained messages yet.
     pub(super) unsent: VecDeque<Unsent>,
     pub(super) ledger: Ledger,
+    pub(super) commands: CommandTable,
     pub(super) system: SystemTopics,
     /// While a start applies records again, there are no clients, and what was full is known.
     pub(super) replay: Option<Closures>,
@@ -75,6 +77,7 @@ impl Dispatch {
         Self {
             system: SystemTopics::new(broker.settings.sys_interval),
             retained_limits: broker.settings.retained,
+            commands: CommandTable::new(Arc::clone(&broker.commands)),
             broker,
             routing: Routing::default(),
             retained: Retained::default(),
@@ -98,9 +101,10 @@ impl Dispatch {
             (Record::Publication { publication, origin }, Pass::Durable) => self.publication(publication, *origin),
             (Record::State(change), Pass::Durable) => self.state(change),
             (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence),
+            (Record::Command(command), Pass::Durable) => self.note_command(command),
             // Rows of the pod's table have no topic that anyone could subscribe to.
             (Record::Event(_) | Record::Mark { .. }, _)
-            | (Record::State(_) | Record::Presence(_), Pass::BestEffort) => {}
+            | (Record::State(_) | Record::Presence(_) | Record::Command(_), Pass::BestEffort) => {}
         }
     }
 
@@ -133,6 +137,8 @@ impl Dispatch {
             }
             Origin::Will(id) => self.will_is_over(SessionId(id)),
         }
+        // Before anyone can acknowledge it.
+        self.note_command_traffic(publication);
         if publication.guaranteed {
             self.pass_on(publication);
         } else if self.replay.is_none() && self.routing.may_be_missed(publication.sequence) {
@@ -390,6 +396,7 @@ impl Dispatch {
         // same at a start, because others may get it.
         let stored = Some((options_byte(subscription), identifier));
         self.ledger.changes.set_subscription(id, subscription.filter, stored);
+        self.note_command_subscriber(&session, subscription.filter);
         match made {
             Made::Shared(group) => self.joined(id, group),
             Made::Replaced | Made::New => {

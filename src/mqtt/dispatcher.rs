@@ -6,7 +6,7 @@
 //! messages within a topic and a QoS only (MQTT 5.0 section 4.6).
 //!
 //! It also writes checkpoints, publishes wills that are due, ends sessions whose clients stay away,
-//! opens queues that have room again, closes connections that an earlier life has left open, publishes the `$SYS` topics, and answers what is asked about sessions.
+//! opens queues that have room again, closes connections that an earlier life has left open, does what is due for commands, publishes the `$SYS` topics, and answers what is asked about sessions.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Broker, RestoreError,
+    commands::CommandActs,
     directory::Question,
     dispatch::{Dispatch, Pass},
     ledger::{change::Change, store::Changes},
@@ -51,6 +52,7 @@ pub struct Dispatcher {
     needed: Cursor,
     questions: mpsc::Receiver<Question>,
     orphans: Orphans,
+    commands: CommandActs,
     writing: Option<Writing>,
     /// Sessions whose will or end is on its way to the disk. Nobody else can own them meanwhile.
     coming_due: Vec<ComingDue>,
@@ -93,6 +95,7 @@ impl Dispatcher {
             needed,
             questions,
             orphans,
+            commands: CommandActs::default(),
             writing: None,
             coming_due: Vec::new(),
             closures: None,
@@ -132,6 +135,7 @@ impl Dispatcher {
             self.dispatch.send_unsent();
             self.settle_due();
             self.record_closures().await;
+            self.commands.act(&mut self.dispatch).await;
             if busy {
                 // Those it has woken must get their turn, or their mailboxes overflow.
                 tokio::task::yield_now().await;
@@ -193,6 +197,7 @@ impl Dispatcher {
         }
         self.open_queues().await;
         self.orphans.close_some(&self.dispatch.broker.journal, None).await;
+        self.commands.keep_up(&mut self.dispatch, now);
         self.dispatch.publish_system();
     }
 
@@ -328,7 +333,8 @@ impl Dispatcher {
 
     fn set_needed(&self, complete_to: Sequence) {
         let broker = &self.dispatch.broker;
-        let lowest = broker.sessions.oldest_needed().map_or(complete_to, Sequence::previous);
+        let needed = [broker.sessions.oldest_needed(), self.dispatch.commands.oldest_needed()];
+        let lowest = needed.into_iter().flatten().min().map_or(complete_to, Sequence::previous);
         let backlog = broker.journal.position_within(broker.settings.maximum_backlog_bytes);
         if lowest < backlog {
             tracing::warn!(oldest = %lowest.next(), "messages for sessions that have not taken them for too long may be lost");

@@ -6,7 +6,7 @@
 //! (what a record does), with `routing` (subscriptions), `retained` and `ledger` (what outlives a
 //! process), `restore` (a start); `session` (what outlives a connection); `window` and `acknowledge`
 //! (packet identifiers out and in); `access` (what a client may do); `will`; `handover` (shared subscriptions); `system` (`$SYS` topics), from
-//! `statistics` and `traffic`; `publishing` (what comes by HTTP); `directory` (what sessions there are, for people), from
+//! `statistics` and `traffic`; `publishing` (what comes by HTTP) and `commands` (what devices are to answer); `directory` (what sessions there are, for people), from
 //! `presence` and the ledger; `announce` (devices that come and go, for events) and `orphans` (those of an earlier life).
 //!
 //! Invariant: PUBACK, PUBREC and PUBCOMP leave only after the record they stand for is durable,
@@ -18,6 +18,7 @@ mod acknowledge;
 mod announce;
 mod authenticate;
 pub mod codec;
+mod commands;
 mod connect;
 mod connection;
 mod deliver;
@@ -62,6 +63,7 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use commands::{CommandError, CommandSettings, Commands};
 pub use directory::{DirectoryError, RetainedPage};
 pub use dispatcher::Dispatcher;
 pub use ledger::change::rewrite as rewrite_state_change;
@@ -73,6 +75,7 @@ pub use restore::RestoreError;
 pub use retained::RetainedLimits;
 pub use statistics::{Counter, Statistics};
 
+use commands::Desk;
 use directory::Directory;
 use known::KnownAddresses;
 use session::Registry;
@@ -105,6 +108,8 @@ pub struct Settings {
     pub maximum_handshakes: usize,
     /// Clients whose coming and going is told.
     pub devices: DeviceClients,
+    /// Where commands go.
+    pub commands: CommandSettings,
 }
 
 impl Default for Settings {
@@ -122,6 +127,7 @@ impl Default for Settings {
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             maximum_handshakes: limits::MAXIMUM_HANDSHAKES,
             devices: DeviceClients::default(),
+            commands: CommandSettings::default(),
         }
     }
 }
@@ -136,6 +142,7 @@ pub struct Broker {
     guarantees: Box<GuaranteePolicy>,
     sessions: Registry,
     directory: Directory,
+    commands: Arc<Desk>,
     started: Micros,
     /// Everything in the journal up to here has been dispatched and applied.
     applied: AtomicU64,
@@ -160,6 +167,7 @@ impl Broker {
             guarantees,
             sessions: Registry::default(),
             directory: Directory::default(),
+            commands: Arc::default(),
             started: SystemClock.now(),
             applied: AtomicU64::new(0),
             statistics: Statistics::default(),

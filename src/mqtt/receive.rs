@@ -90,7 +90,7 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Packet::Puback(ack) => {
-                self.owned.state.window.acknowledge(ack.packet_id, Qos::AtLeastOnce);
+                self.acknowledged(ack);
                 Ok(())
             }
             Packet::Pubrec(ack) => {
@@ -153,7 +153,8 @@ impl<S> Connection<S> {
                 self.answers.push(Answer::Pubrec(packet_id));
             }
         }
-        let guaranteed = publish.qos > Qos::AtMostOnce || (self.broker.guarantees)(topic);
+        let guaranteed =
+            publish.qos > Qos::AtMostOnce || (self.broker.guarantees)(topic) || self.broker.commands.awaits(topic);
         let publication = Publication {
             sequence: Sequence::ZERO,
             received: Micros::default(),
@@ -250,16 +251,44 @@ impl<S> Connection<S> {
         self.answers.push(Answer::Pubcomp(packet_id));
     }
 
+    /// PUBACK: the client has the message, or will not have it.
+    fn acknowledged(&mut self, ack: Ack) {
+        let sequence = self.watched(ack.packet_id);
+        let window = &mut self.owned.state.window;
+        if window.acknowledge(ack.packet_id, Qos::AtLeastOnce) && !ack.reason.is_error() {
+            self.note_delivered(sequence);
+        }
+    }
+
+    /// The record of a message in flight, where any may be a command.
+    fn watched(&self, packet_id: u16) -> Option<Sequence> {
+        if self.broker.commands.is_watching() { self.owned.state.window.sequence(packet_id) } else { None }
+    }
+
+    /// Where a device has got a command, that is put on record, in front of the acknowledgement: so a crash takes
+    /// neither, or the latter alone.
+    fn note_delivered(&mut self, sequence: Option<Sequence>) {
+        if let Some(sequence) = sequence {
+            let (broker, session) = (&self.broker, &self.owned.session);
+            broker.commands.acknowledged(&broker.settings.devices, session, sequence, &mut self.batch);
+        }
+    }
+
     /// PUBREC: the client has the message, or will not have it. PUBREL leaves once that is on record,
     /// or a start would send the message again after the client has forgotten its identifier.
     fn received(&mut self, ack: Ack) {
         let Ack { packet_id, reason } = ack;
+        let sequence = self.watched(packet_id);
         let window = &mut self.owned.state.window;
         if reason.is_error() {
             window.acknowledge(packet_id, Qos::ExactlyOnce);
             return;
         }
-        let reason = match window.receive(packet_id) {
+        let receipt = window.receive(packet_id);
+        if matches!(receipt, Receipt::First(_)) {
+            self.note_delivered(sequence);
+        }
+        let reason = match receipt {
             Receipt::First(number) if self.owned.session.tracked.load(Ordering::Acquire) => {
                 let number = self.owned.session.on_record(number);
                 Change::Receive { number }.record(self.owned.session.id, true, &mut self.batch);

@@ -52,6 +52,7 @@ impl Dispatch {
         dispatch.best_effort_to = replayed;
         dispatch.revive();
         dispatch.settle_limits();
+        dispatch.commands.all_due();
         let changes = dispatch.ledger.take_changes();
         store.commit(Consumer::Dispatcher, changes.checkpoint(), replayed)?;
         Ok((dispatch, replayed))
@@ -76,6 +77,7 @@ impl Dispatch {
         let stored = store::load(store, |id, client_id| sessions.restore(id, client_id, SessionState::default()))?;
         self.retained.restore(stored.retained);
         self.ledger.connections.restore(stored.connections);
+        self.commands.restore(stored.commands);
         for (text, group, turn) in stored.groups {
             self.routing.restore_group(&text, group, turn);
         }

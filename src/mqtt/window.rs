@@ -176,6 +176,15 @@ impl Window {
         self.base + self.flights.len() as u64
     }
 
+    /// The journal's record of the message in flight with this packet identifier.
+    #[must_use]
+    pub fn sequence(&self, packet_id: u16) -> Option<Sequence> {
+        match &self.flights.get(self.index(packet_id)?)?.stage {
+            Stage::Sent(delivery) | Stage::Received(delivery) => Some(delivery.entry.sequence),
+            Stage::Done => None,
+        }
+    }
+
     /// PUBACK, or a PUBREC that refuses the message: the identifier is free. Whether it stood
     /// for a message of that QoS.
     pub fn acknowledge(&mut self, packet_id: u16, qos: Qos) -> bool {

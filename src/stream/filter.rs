@@ -34,6 +34,12 @@ impl From<&str> for DeviceName {
 }
 
 impl DeviceName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
     fn is(&self, device: Device<&str>) -> bool {
         match device {
             Device::Name(name) => self.name == name,

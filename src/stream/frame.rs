@@ -263,6 +263,7 @@ mod tests {
             user_id: "owner",
             source: Source::Api,
             timestamp: Micros::default(),
+            correlation_id: None,
             reliability: Reliability::Guaranteed,
             streamed: true,
             kept: Kept::Event,

@@ -1,11 +1,11 @@
-//! What streams and histories show of the journal: publications and presence as the mapper makes events of
-//! them, and events of other writers as they are.
+//! What streams and histories show of the journal: publications, presence and commands as the mapper makes events
+//! of them, and events of other writers as they are.
 
 use uuid::Uuid;
 
 use crate::{
     journal::Record,
-    types::{EventMapper, Micros, PodEvent, Presence, Publication, Sequence, SynapEvent},
+    types::{Command, EventMapper, Micros, PodEvent, Presence, Publication, Sequence, SynapEvent},
 };
 
 /// A record that is an event, before anything costly is done with it.
@@ -13,6 +13,7 @@ use crate::{
 pub enum Candidate<'a> {
     Publication(Publication<'a>),
     Presence(Presence<'a>),
+    Command(Command<'a>),
     Pod(PodEvent<'a>),
 }
 
@@ -45,6 +46,7 @@ impl<'a> Candidate<'a> {
         match record {
             Record::Publication { publication, .. } => Some(Self::Publication(*publication)),
             Record::Presence(presence) => Some(Self::Presence(*presence)),
+            Record::Command(command) => Some(Self::Command(*command)),
             Record::Event(event) => Some(Self::Pod(*event)),
             Record::State(_) | Record::Mark { .. } => None,
         }
@@ -54,6 +56,7 @@ impl<'a> Candidate<'a> {
         match self {
             Self::Publication(publication) => publication.sequence,
             Self::Presence(presence) => presence.sequence,
+            Self::Command(command) => command.sequence,
             Self::Pod(event) => event.sequence,
         }
     }
@@ -62,6 +65,7 @@ impl<'a> Candidate<'a> {
         match self {
             Self::Publication(publication) => publication.received,
             Self::Presence(presence) => presence.received,
+            Self::Command(command) => command.received,
             Self::Pod(event) => event.received,
         }
     }
@@ -69,7 +73,7 @@ impl<'a> Candidate<'a> {
     pub const fn topic(&self) -> Option<&'a str> {
         match self {
             Self::Publication(publication) => Some(publication.topic),
-            Self::Presence(_) => None,
+            Self::Presence(_) | Self::Command(_) => None,
             Self::Pod(event) => event.topic,
         }
     }
@@ -77,6 +81,7 @@ impl<'a> Candidate<'a> {
     pub const fn correlation(&self) -> Option<Uuid> {
         match self {
             Self::Publication(_) | Self::Presence(_) => None,
+            Self::Command(command) => Some(command.id),
             Self::Pod(event) => event.correlation_id,
         }
     }
@@ -86,6 +91,7 @@ impl<'a> Candidate<'a> {
         match self {
             Self::Publication(publication) => Shown::Mapped(mapper.map(&publication)),
             Self::Presence(presence) => Shown::Mapped(mapper.announce(&presence)),
+            Self::Command(command) => Shown::Mapped(mapper.command(&command)),
             Self::Pod(event) => Shown::Pod(event),
         }
     }

@@ -153,6 +153,8 @@ pub const METRICS: &[Metric] = &[
         Count,
         "Rows of other writers that were gone before they were read",
     ),
+    metric(Counter, "synap_mqtt_egress_messages_total", Count, "Messages that rules have made of events"),
+    metric(Counter, "synap_mqtt_egress_unsent_total", Count, "Events of which a rule could not make a message"),
     metric(Gauge, "synap_mqtt_timescale_connected", Count, "1 while the database takes events, else 0"),
     metric(Counter, "synap_mqtt_timescale_batches_total", Count, "Transactions that wrote rows"),
     metric(

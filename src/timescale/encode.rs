@@ -1,11 +1,11 @@
-//! Publications and presence become rows: which tables have something of them.
+//! Publications, presence and what happens to commands become rows: which tables have something of them.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::rows::RowBatch;
-use crate::types::{EventMapper, Kept, Measurements, Presence, Publication};
+use crate::types::{Command, EventMapper, Kept, Measurements, Presence, Publication};
 
 /// Encodes the publications of one journal.
 pub struct Encoder {
@@ -46,6 +46,13 @@ impl Encoder {
     /// Adds the row of a device that has come or gone.
     pub fn push_presence(&self, batch: &mut RowBatch, presence: &Presence<'_>) {
         let event = self.mapper.announce(presence);
+        batch.next(&event);
+        batch.push(&event);
+    }
+
+    /// Adds the row of what has happened to a command.
+    pub fn push_command(&self, batch: &mut RowBatch, command: &Command<'_>) {
+        let event = self.mapper.command(command);
         batch.next(&event);
         batch.push(&event);
     }

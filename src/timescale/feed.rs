@@ -128,6 +128,7 @@ impl Feed {
                     self.encoder.push(batch, &publication);
                 }
                 Record::Presence(presence) => self.encoder.push_presence(batch, &presence),
+                Record::Command(command) => self.encoder.push_command(batch, &command),
                 Record::State(_) | Record::Event(_) | Record::Mark { .. } => {}
             }
         }

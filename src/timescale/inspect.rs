@@ -59,7 +59,7 @@ async fn layout(connection: &mut PgConnection, table: &str) -> Result<Layout, Wr
         form,
         subject_id: if is_uuid { SubjectId::Uuid } else { SubjectId::Text },
         subject_types: if is_older { subject_types(connection, table, form).await? } else { None },
-        correlated: false,
+        correlated: find("correlation_id").is_some_and(|column| column.is_uuid),
     })
 }
 

@@ -25,7 +25,7 @@ pub struct Layout {
     pub subject_id: SubjectId,
     /// The only subject types that the table takes, if it is particular about them.
     pub subject_types: Option<Arc<[String]>>,
-    /// Whether rows have a `correlation_id`, which devices' events have not.
+    /// Whether rows have a `correlation_id`: where the table has the column. Only commands' events have one.
     pub correlated: bool,
 }
 

@@ -147,6 +147,7 @@ fn last_event(journal: &Journal, mapper: &dyn EventMapper, at: Sequence) -> std:
                 match record {
                     Record::Publication { publication, .. } => return Ok(Some(mapper.map(&publication).id)),
                     Record::Presence(presence) => return Ok(Some(mapper.announce(&presence).id)),
+                    Record::Command(command) => return Ok(Some(mapper.command(&command).id)),
                     Record::State(_) | Record::Event(_) | Record::Mark { .. } => {}
                 }
             }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Measurements, Micros, Presence, Publication, Sequence, event_text::EventText};
+use super::{Command, Measurements, Micros, Presence, Publication, Sequence, event_text::EventText};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -82,6 +82,8 @@ pub struct SynapEvent<'a> {
     pub source: Source,
     /// When it happened: the device's own time where the route knows it, else receive time.
     pub timestamp: Micros,
+    /// What it belongs to: the command that it is about.
+    pub correlation_id: Option<Uuid>,
     /// How sure its way was.
     pub reliability: Reliability,
     /// Whether the route shows it to browsers.
@@ -117,7 +119,7 @@ pub enum Kept {
     Both,
 }
 
-/// Turns publications into events, and presence. Total: each maps to exactly one event, the same on
+/// Turns publications into events, presence and what happens to commands. Total: each maps to exactly one event, the same on
 /// each call.
 pub trait EventMapper: Send + Sync {
     /// The event of a publication.
@@ -125,6 +127,9 @@ pub trait EventMapper: Send + Sync {
 
     /// The event of a device that has come or gone.
     fn announce<'a>(&'a self, presence: &Presence<'a>) -> SynapEvent<'a>;
+
+    /// The event of what has happened to a command.
+    fn command<'a>(&'a self, command: &Command<'a>) -> SynapEvent<'a>;
 
     /// Puts the numbers of an event into `out`, in place of what is there. `event` is the one that
     /// [`EventMapper::map`] gave for the publication.
@@ -136,6 +141,9 @@ pub trait EventMapper: Send + Sync {
 
     /// Whether events of `topic` have a device: what can be told before a record is mapped.
     fn names_device(&self, topic: &str) -> bool;
+
+    /// The type of the events of a topic: what can be told before a record is mapped.
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str;
 
     /// Learns what a publication says of those behind it, where it does: a Sparkplug birth certificate. Mapping it does
     /// so too; this is for those who do not need its event.
@@ -158,7 +166,7 @@ pub trait EventMapper: Send + Sync {
 
 impl SynapEvent<'_> {
     /// Appends the event as one JSON object, in the field order of the pod's stream. Fields
-    /// that a device's event cannot have (`correlationId`, `causationId`) are `null`, as there.
+    /// that an event does not have (`correlationId`, `causationId`) are `null`, as there.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut buffer = Uuid::encode_buffer();
         EventText {
@@ -170,7 +178,7 @@ impl SynapEvent<'_> {
             subject_type: self.subject_type,
             data: &self.data,
             metadata: Some(&self.metadata),
-            correlation_id: None,
+            correlation_id: self.correlation_id,
             source: Some(self.source.as_str()),
         }
         .write(out);
@@ -212,6 +220,7 @@ mod tests {
             user_id: "o\"wner",
             source: Source::Api,
             timestamp: Micros::saturating(1_769_860_800_000_001),
+            correlation_id: None,
             reliability: Reliability::Guaranteed,
             streamed: true,
             kept: Kept::Event,

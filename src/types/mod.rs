@@ -5,12 +5,15 @@
 
 mod client_id;
 mod client_pattern;
+mod command;
+mod command_info;
 mod consumers;
 mod dead_letter;
 mod descriptors;
 mod device;
 mod event;
 mod event_query;
+mod event_template;
 mod event_text;
 mod health;
 mod imported_event;
@@ -38,12 +41,15 @@ pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
 pub use client_pattern::{ClientPattern, ClientPatternError, DeviceClients};
+pub use command::{Command, CommandAnswer, CommandChange, CommandOrder};
+pub use command_info::{CommandInfo, CommandPage, CommandRequest, CommandState, CommandTold};
 pub use consumers::{ConsumerInfo, ConsumersInfo, DatabaseInfo, ImportInfo, JournalInfo};
 pub use dead_letter::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use descriptors::Descriptors;
 pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastClosed, LastValue, OpenConnection};
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
+pub use event_template::{EventPointer, EventTemplate, EventTemplateError, NoText, TypePattern};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use imported_event::ImportedEvent;
 pub use json::write_json_string;

@@ -156,6 +156,15 @@ impl<'a> PublishProperties<'a> {
         })
     }
 
+    /// The correlation data, where set.
+    #[must_use]
+    pub fn correlation_data(&self) -> Option<&'a [u8]> {
+        self.find(|property| match property {
+            PublishProperty::CorrelationData(data) => Some(data),
+            _ => None,
+        })
+    }
+
     /// The user properties in order.
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.iter().filter_map(|property| match property {

@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("timescale", &["journal"]),
     ("stream", &["journal"]),
     ("devices", &["journal"]),
+    ("egress", &["journal"]),
     ("outbound", &["journal"]),
     ("http", &["stream", "timescale", "auth", "websocket", "formats"]),
     ("app", &EVERYONE),
@@ -43,6 +44,7 @@ const EVERYONE: [&str; 14] = [
     "certs",
     "config",
     "devices",
+    "egress",
     "formats",
     "http",
     "journal",
@@ -164,7 +166,7 @@ fn the_parser_sees_every_form_of_an_edge() {
 
 #[test]
 fn siblings_and_the_app_are_closed() {
-    let consumers = ["mqtt", "timescale", "stream", "outbound", "mapping"];
+    let consumers = ["mqtt", "timescale", "stream", "egress", "outbound", "mapping"];
     for room in consumers {
         for other in consumers.iter().filter(|other| **other != room) {
             assert!(!allowed(room, other), "{room} → {other}");

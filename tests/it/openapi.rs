@@ -14,12 +14,15 @@ use crate::support::{
 /// parameters are ignored.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 
-/// The description, but that nobody waits for events that do not come.
+/// The description, but that nobody waits for events and answers that do not come.
 async fn without_waiting(bridge: &Bridge) -> String {
     let mut description: Value = reqwest::get(bridge.url("/openapi.json")).await.unwrap().json().await.unwrap();
     let parameters = description["paths"]["/api/events"]["get"]["parameters"].as_array_mut().unwrap();
     let wait = parameters.iter_mut().find(|parameter| parameter["name"] == "wait").unwrap();
     wait["schema"]["maximum"] = 0.into();
+    let order = &mut description["components"]["schemas"]["CommandOrder"];
+    order["properties"]["wait"]["maximum"] = 0.into();
+    order["required"] = serde_json::json!(["wait"]);
     description.to_string()
 }
 

@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use super::{
     super::{
-        caller, parameters,
+        caller,
+        commands::{self, Order},
+        parameters,
         problem::Problem,
         publish::{Answer, Publication},
+        watchers::Transport,
     },
     request::{self, Options, Request},
     session::Session,
@@ -16,8 +19,8 @@ use super::{
 };
 use crate::{
     limits,
-    stream::{Client, Filter},
-    types::{IdempotencyKey, LastEventId},
+    stream::{Client, Filter, Subscription},
+    types::{CommandInfo, IdempotencyKey, LastEventId},
 };
 
 /// An answer to a message.
@@ -37,6 +40,12 @@ struct Position {
     id: Option<String>,
 }
 
+/// How a command is.
+#[derive(Serialize)]
+struct Told {
+    command: CommandInfo,
+}
+
 /// What went wrong.
 #[derive(Serialize)]
 struct Refused {
@@ -44,24 +53,25 @@ struct Refused {
 }
 
 impl Session {
-    /// Does what a message asks for, and says what came of it.
-    pub(super) async fn answer(&mut self, text: &str) -> Vec<u8> {
+    /// Does what a message asks for, and says what came of it; nothing, where that comes later.
+    pub(super) async fn answer(&mut self, text: &str) -> Option<Vec<u8>> {
         let (reference, request) = request::parse(text);
         let done = match request {
             Ok(Request::Publish { publication, key }) => {
-                return match self.publish(*publication, key).await {
+                return Some(match self.publish(*publication, key).await {
                     Ok(answer) => reply("published", reference, answer),
                     Err(problem) => refuse(reference, &problem),
-                };
+                });
             }
-            Ok(Request::Ping) => return reply("pong", reference, Position { id: None }),
+            Ok(Request::Command { device, order, key }) => return self.command(reference, device, *order, key),
+            Ok(Request::Ping) => return Some(reply("pong", reference, Position { id: None })),
             Ok(request) => self.change(request),
             Err(problem) => Err(problem),
         };
-        match done {
+        Some(match done {
             Ok(position) => reply("ok", reference, Position { id: position.map(|id| id.to_string()) }),
             Err(problem) => refuse(reference, &problem),
-        }
+        })
     }
 
     /// Changes what is streamed. Returns the position that the change is at, where there is one that a client
@@ -81,7 +91,7 @@ impl Session {
                 Ok(())
             }
             Request::Acknowledge { id } => self.acknowledge(id),
-            Request::Publish { .. } | Request::Ping => Ok(()),
+            Request::Publish { .. } | Request::Command { .. } | Request::Ping => Ok(()),
         }?;
         Ok(self.position())
     }
@@ -94,7 +104,10 @@ impl Session {
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
-            let stream = streams.client(options.begin(filter), self.context.stop.clone());
+            let subscription = options.begin(filter);
+            let (watchers, Subscription { mode, filter, .. }) = (&self.context.watchers, &subscription);
+            self.watching = Some(watchers.enter(&self.who, Transport::Websocket, *mode, filter));
+            let stream = streams.client(subscription, self.context.stop.clone());
             self.stream = Some(Box::new(stream));
             self.window = options.window.map(Window::new);
             self.is_told = false;
@@ -114,6 +127,7 @@ impl Session {
         if let Some((name, count)) = counts.into_iter().find(|(_, count)| *count > limits::STREAM_FILTERS) {
             return Err(parameters::too_many(name, count));
         }
+        self.watching.iter().for_each(|watching| watching.change(&sum));
         stream.set_filter(sum);
         Ok(())
     }
@@ -123,10 +137,11 @@ impl Session {
         let rest = stream.filter().without(filter);
         // Without any value it would ask for everything.
         if filter.is_empty() || rest.is_empty() {
-            self.stream = None;
+            (self.stream, self.watching) = (None, None);
             self.window = None;
         } else {
-            stream.set_filter(rest);
+            stream.set_filter(rest.clone());
+            self.watching.iter().for_each(|watching| watching.change(&rest));
         }
         Ok(())
     }
@@ -149,6 +164,32 @@ impl Session {
         let publisher = caller::publisher(&self.context)?;
         let published = publisher.publish(publication.request(key)?).await?;
         Ok(Answer::new(published, &self.context.services.streams))
+    }
+}
+
+impl Session {
+    /// Gives a command, and answers when the device has, or its time is over. The stream goes on meanwhile.
+    fn command(
+        &mut self,
+        reference: Option<Value>,
+        device: String,
+        order: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Option<Vec<u8>> {
+        let commands = self.commands.get_or_insert_default();
+        if commands.len() >= limits::SOCKET_COMMANDS {
+            let detail =
+                format!("at most {} commands wait for their answers on one connection", limits::SOCKET_COMMANDS);
+            return Some(refuse(reference, &Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
+        }
+        let context = self.context.clone();
+        commands.spawn(async move {
+            match commands::carry_out(&context, device, order, key).await {
+                Ok(given) => reply("command", reference, Told { command: given.command }),
+                Err(problem) => refuse(reference, &problem),
+            }
+        });
+        None
     }
 }
 

@@ -19,19 +19,20 @@ use axum::{
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::net::TcpStream;
 
-use super::{mqtt::Arrival, parameters, patient::Patient, problem::Problem, routes::Context};
+use super::{caller, mqtt::Arrival, parameters, patient::Patient, problem::Problem, routes::Context};
 use crate::websocket::{self, Protocol};
 use session::Session;
 
 /// `GET /api/events/ws`
 pub async fn events(State(context): State<Context>, mut request: Request) -> Result<Response, Problem> {
     let compressed = parameters::compressed(request.uri())?;
+    let peer = request.extensions().get::<Arrival>().map(|arrival| arrival.peer);
+    let who = caller::watcher(request.uri(), peer)?;
     let response: Response = websocket::answer(&request, &context.pages, Protocol::Messages { compressed })?;
     let compressed = response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
     let Ok(place) = std::sync::Arc::clone(&context.sockets.places).try_acquire_owned() else {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later"));
     };
-    let peer = request.extensions().get::<Arrival>().map(|arrival| arrival.peer);
     let upgraded = hyper::upgrade::on(&mut request);
     drop(request);
     let tasks = context.sockets.tasks.clone();
@@ -40,7 +41,7 @@ pub async fn events(State(context): State<Context>, mut request: Request) -> Res
         match upgraded.await.map(downcast::<TokioIo<Patient<TcpStream>>>) {
             Ok(Ok(parts)) => {
                 let socket = parts.io.into_inner().into_inner();
-                Session::new(socket, context, peer, compressed).run(parts.read_buf).await;
+                Session::new(socket, context, who, compressed).run(parts.read_buf).await;
             }
             Ok(Err(_)) => tracing::error!("an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%error, "a connection ended before it became a WebSocket"),

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use super::super::{parameters, problem::Problem, publish::Publication};
+use super::super::{commands::Order, parameters, problem::Problem, publish::Publication};
 use crate::{
     limits,
     stream::{DeviceName, Filter, Form, Mode, Start, Subscription},
@@ -26,6 +26,8 @@ pub enum Request {
     Acknowledge { id: LastEventId },
     /// A message to devices.
     Publish { publication: Box<Publication>, key: Option<IdempotencyKey> },
+    /// Something that a device is to do and to answer.
+    Command { device: String, order: Box<Order>, key: Option<IdempotencyKey> },
     /// Whether anyone is there.
     Ping,
 }
@@ -120,6 +122,18 @@ struct Publish {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Command {
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(rename = "ref")]
+    _ref: Option<IgnoredAny>,
+    device: String,
+    command: Box<Order>,
+    idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ping {
     #[serde(rename = "op")]
@@ -162,16 +176,18 @@ fn request(op: &str, text: &str) -> Result<Request, Problem> {
         "acknowledge" => Request::Acknowledge { id: id("id", &read::<Acknowledge>(text)?.id)? },
         "publish" => {
             let Publish { publication, idempotency_key, .. } = read(text)?;
-            let key = idempotency_key.map(|key| key.parse()).transpose();
-            let key = key.map_err(|error| Problem::parameter("idempotencyKey", error))?;
-            Request::Publish { publication, key }
+            Request::Publish { publication, key: key(idempotency_key)? }
+        }
+        "command" => {
+            let Command { device, command, idempotency_key, .. } = read(text)?;
+            Request::Command { device, order: command, key: key(idempotency_key)? }
         }
         "ping" => {
             read::<Ping>(text)?;
             Request::Ping
         }
         other => {
-            let known = "subscribe, unsubscribe, resume, acknowledge, publish or ping";
+            let known = "subscribe, unsubscribe, resume, acknowledge, publish, command or ping";
             return Err(Problem::parameter("op", format_args!("expected {known}, not {other:?}")));
         }
     })
@@ -206,6 +222,11 @@ impl Lists {
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+}
+
+fn key(text: Option<String>) -> Result<Option<IdempotencyKey>, Problem> {
+    let key = text.map(|key| key.parse()).transpose();
+    key.map_err(|error| Problem::parameter("idempotencyKey", error))
 }
 
 fn id(name: &'static str, text: &str) -> Result<LastEventId, Problem> {

@@ -4,14 +4,20 @@ use axum::body::Bytes;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
+    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{super::routes::Context, window::Window};
+use super::{
+    super::{
+        routes::Context,
+        watchers::{Watching, Who},
+    },
+    window::Window,
+};
 use crate::{
     limits,
     stream::Client,
-    types::Peer,
     websocket::{
         Violation,
         message::{self, Message, MessageDecoder},
@@ -30,9 +36,13 @@ pub struct Session {
     decoder: MessageDecoder,
     may_compress: bool,
     pub(super) context: Context,
-    peer: Option<Peer>,
+    pub(super) who: Who,
+    /// While there is a stream.
+    pub(super) watching: Option<Watching>,
     pub(super) stream: Option<Box<Client>>,
     pub(super) window: Option<Window>,
+    /// Commands whose answers are waited for.
+    pub(super) commands: Option<Box<JoinSet<Vec<u8>>>>,
     /// Whether the stream has said why it is over.
     pub(super) is_told: bool,
     /// When the client was last heard.
@@ -62,12 +72,14 @@ enum Over {
 enum Happening {
     Readable,
     Body(Option<Bytes>),
+    /// A command has been answered; nothing, where the last one has been.
+    Answered(Option<Vec<u8>>),
     Due,
     Stop,
 }
 
 impl Session {
-    pub fn new(socket: TcpStream, context: Context, peer: Option<Peer>, may_compress: bool) -> Self {
+    pub fn new(socket: TcpStream, context: Context, who: Who, may_compress: bool) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -75,9 +87,11 @@ impl Session {
             may_compress,
             due: now + context.services.streams.heartbeat(),
             context,
-            peer,
+            who,
+            watching: None,
             stream: None,
             window: None,
+            commands: None,
             is_told: false,
             heard: now,
         }
@@ -86,7 +100,7 @@ impl Session {
     /// Serves the client until either side has enough; `early` is what came behind its handshake.
     pub async fn run(mut self, early: Bytes) {
         let Err(over) = self.converse(early).await else { return };
-        tracing::debug!(peer = ?self.peer, reason = %over, "a WebSocket of the stream is over");
+        tracing::debug!(peer = ?self.who.peer, reason = %over, "a WebSocket of the stream is over");
         let mut last = Vec::new();
         match &over {
             Over::Closed(payload) => message::write_closed(payload, &mut last),
@@ -113,12 +127,15 @@ impl Session {
                 Happening::Readable => self.read().await?,
                 Happening::Body(Some(body)) => self.send(&body).await?,
                 Happening::Body(None) if self.is_told => {
-                    self.stream = None;
+                    (self.stream, self.watching) = (None, None);
                 }
                 Happening::Body(None) => {
                     let is_stopping = self.context.stop.is_cancelled();
                     return Err(if is_stopping { Over::Shutdown } else { Over::Unreadable });
                 }
+                Happening::Answered(Some(answer)) if answer.is_empty() => {}
+                Happening::Answered(Some(answer)) => self.say(&answer).await?,
+                Happening::Answered(None) => self.commands = None,
                 Happening::Due => self.look_after().await?,
                 Happening::Stop => return Err(Over::Shutdown),
             }
@@ -126,11 +143,18 @@ impl Session {
     }
 
     async fn next(&mut self) -> Happening {
-        let Self { socket, stream, window, context, due, .. } = self;
+        let Self { socket, stream, window, commands, context, due, .. } = self;
         let may_send = window.as_ref().is_none_or(Window::has_room);
         let body = async {
             match stream.as_mut().filter(|_| may_send) {
                 Some(client) => client.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let answered = async {
+            match commands {
+                // One that has failed has been told of as far as it can be.
+                Some(commands) => commands.join_next().await.map(Result::unwrap_or_default),
                 None => std::future::pending().await,
             }
         };
@@ -139,6 +163,7 @@ impl Session {
             // What is wrong with it, reading says.
             _ = socket.readable() => Happening::Readable,
             body = body => Happening::Body(body),
+            answer = answered => Happening::Answered(answer),
             () = sleep_until(*due) => Happening::Due,
         }
     }
@@ -171,8 +196,9 @@ impl Session {
             let mut out = Vec::new();
             match message {
                 Message::Text(text) => {
-                    let answer = Box::pin(self.answer(&text)).await;
-                    message::write_text(&answer, self.may_compress, &mut out);
+                    if let Some(answer) = Box::pin(self.answer(&text)).await {
+                        message::write_text(&answer, self.may_compress, &mut out);
+                    }
                 }
                 Message::Ping(payload) => message::write_pong(&payload, &mut out),
                 Message::Pong => continue,
@@ -181,6 +207,12 @@ impl Session {
             self.write(&out).await?;
         }
         Ok(())
+    }
+
+    async fn say(&mut self, message: &[u8]) -> Result<(), Over> {
+        let mut out = Vec::new();
+        message::write_text(message, self.may_compress, &mut out);
+        self.write(&out).await
     }
 
     /// Writes what the stream says, a message each.

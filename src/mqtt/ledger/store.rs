@@ -8,6 +8,7 @@
 //! | `group` | filter with `$share/…` | group's number, its turn |
 //! | `retained` | topic | the record |
 //! | `connection` | record of its opening | when, client id, device |
+//! | `command` | record of its request | what is known of it, as JSON |
 //! | `limit` | `retained` | messages and bytes that were retained at most when the journal's last records were made |
 //!
 //! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
@@ -22,6 +23,7 @@ use hashbrown::HashMap;
 
 use super::{
     super::{
+        commands::CommandEntry,
         mailbox::Packed,
         retained::RetainedLimits,
         routing::GroupId,
@@ -46,6 +48,7 @@ const GROUPS: &str = "group";
 const RETAINED: &str = "retained";
 const LIMITS: &str = "limit";
 const CONNECTIONS: &str = "connection";
+const COMMANDS: &str = "command";
 
 const CONNECTED: u8 = 1;
 const WILL_PENDING: u8 = 1 << 1;
@@ -111,6 +114,11 @@ impl Changes {
         self.rows.insert((CONNECTIONS, opened.0.to_be_bytes().to_vec()), row);
     }
 
+    /// What is known of a command, or that nothing is any more.
+    pub fn set_command(&mut self, order: u64, row: Option<Vec<u8>>) {
+        self.rows.insert((COMMANDS, order.to_be_bytes().to_vec()), row);
+    }
+
     pub(super) fn set_session(&mut self, id: SessionId, account: &mut Account) {
         account.stored = true;
         self.rows.insert((SESSIONS, key(id, &[])), Some(encode_account(account)));
@@ -161,6 +169,8 @@ pub struct Stored {
     pub sessions: BTreeMap<SessionId, StoredSession>,
     /// Connections that are open on record.
     pub connections: Vec<(Sequence, OpenConnection)>,
+    /// Commands.
+    pub commands: Vec<CommandEntry>,
 }
 
 /// A session in the store.
@@ -182,8 +192,9 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         let sessions = load_sessions(store, revive)?;
         let groups = load_groups(store)?;
         let connections = load_connections(store)?;
+        let commands = load_commands(store)?;
         let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Stored { retained, groups, sessions, connections })
+        Ok(Stored { retained, groups, sessions, connections, commands })
     })
 }
 
@@ -254,6 +265,15 @@ fn load_connections(store: &StateStore) -> Result<Vec<(Sequence, OpenConnection)
         Some(())
     })?;
     Ok(connections)
+}
+
+fn load_commands(store: &StateStore) -> Result<Vec<CommandEntry>, StateError> {
+    let mut commands = Vec::new();
+    load_space(store, COMMANDS, |_, value| {
+        commands.push(CommandEntry::decode(value)?);
+        Some(())
+    })?;
+    Ok(commands)
 }
 
 fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {

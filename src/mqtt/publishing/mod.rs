@@ -21,7 +21,7 @@ use crate::{
 use keys::{Entry, Keys};
 
 /// The client identifier of what comes this way: MQTT clients never have an empty one.
-const CLIENT_ID: &str = "";
+pub const CLIENT_ID: &str = "";
 
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,14 @@ impl Publishing {
     #[must_use]
     pub fn new(broker: Arc<Broker>, mapper: Arc<dyn EventMapper>, store: Arc<StateStore>) -> Self {
         Self(Arc::new(Shared { broker, mapper, keys: Keys::new(store) }))
+    }
+
+    /// Whether this may be published at all.
+    ///
+    /// # Errors
+    /// [`PublishError`]
+    pub(super) fn check(&self, request: &PublishRequest) -> Result<(), PublishError> {
+        self.0.check(request)
     }
 
     /// Publishes once; returns when it is on disk. Goes on when it is dropped.
@@ -186,14 +194,14 @@ impl Shared {
         let mut batch = BatchBuilder::default();
         batch.push(&Record::Publication { publication, origin: Origin::Plain });
         let signal = Arc::new(Signal::new());
-        let batch = self.broker.journal.append(batch, Some(&signal)).await.map_err(refused)?;
+        let batch = self.broker.journal.append(batch, Some(&signal)).await?;
         self.broker.statistics.received.add(1);
         loop {
             match batch.outcome() {
                 Outcome::Pending => signal.wait().await,
                 Outcome::Durable => break,
                 Outcome::Refused => return Err(PublishError::Full),
-                Outcome::Failed => return Err(refused(AppendError::Failed)),
+                Outcome::Failed => return Err(AppendError::Failed.into()),
             }
         }
         let Some(Record::Publication { publication, .. }) = batch.get(0) else {
@@ -203,10 +211,12 @@ impl Shared {
     }
 }
 
-fn refused(error: AppendError) -> PublishError {
-    match error {
-        AppendError::Full => PublishError::Full,
-        other => PublishError::Unavailable(other.into()),
+impl From<AppendError> for PublishError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::Full,
+            other => Self::Unavailable(other.into()),
+        }
     }
 }
 

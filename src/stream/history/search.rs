@@ -29,6 +29,7 @@ pub fn mapped(journal: &Journal, mapper: &dyn EventMapper, id: Uuid) -> io::Resu
     let event = match record {
         Some(Record::Publication { publication, .. }) => mapper.map(&publication),
         Some(Record::Presence(presence)) => mapper.announce(&presence),
+        Some(Record::Command(command)) => mapper.command(&command),
         _ => return Ok(None),
     };
     Ok((event.id == id).then(|| page::json(&Shown::Mapped(event))))

@@ -15,8 +15,8 @@ use super::*;
 use crate::{
     journal::{Batch, BatchBuilder, JournalOptions, LogOptions, Origin, Outcome, Record, Watermark},
     types::{
-        Epoch, EventQuery, Kept, Measurements, Micros, Presence, Publication, PublishProperties, Qos, Reliability,
-        Signal, Source, SynapEvent,
+        Command, Epoch, EventQuery, Kept, Measurements, Micros, Presence, Publication, PublishProperties, Qos,
+        Reliability, Signal, Source, SynapEvent,
     },
 };
 
@@ -40,6 +40,7 @@ impl EventMapper for TestMapper {
             user_id: "owner",
             source: Source::Api,
             timestamp: publication.received,
+            correlation_id: None,
             reliability: Reliability::Guaranteed,
             streamed: domain != "hidden",
             kept: Kept::Event,
@@ -62,6 +63,30 @@ impl EventMapper for TestMapper {
             user_id: "owner",
             source: Source::System,
             timestamp: presence.received,
+            correlation_id: None,
+            reliability: Reliability::Guaranteed,
+            streamed: true,
+            kept: Kept::Event,
+            rejected: None,
+            message_key: None,
+        }
+    }
+
+    fn command<'a>(&'a self, command: &Command<'a>) -> SynapEvent<'a> {
+        SynapEvent {
+            sequence: command.sequence,
+            id: Uuid::from_u128(command.sequence.0.into()),
+            event_type: "devices.command.requested".into(),
+            subject_id: Uuid::nil(),
+            subject_type: "device",
+            device: Some(command.device),
+            topic: None,
+            data: "{}".into(),
+            metadata: "{}".into(),
+            user_id: "owner",
+            source: Source::System,
+            timestamp: command.received,
+            correlation_id: Some(command.id),
             reliability: Reliability::Guaranteed,
             streamed: true,
             kept: Kept::Event,
@@ -74,6 +99,10 @@ impl EventMapper for TestMapper {
 
     fn guarantees(&self, _: &str) -> bool {
         false
+    }
+
+    fn event_type<'a>(&'a self, topic: &'a str) -> &'a str {
+        topic.split('/').next().unwrap_or_default()
     }
 
     fn names_device(&self, topic: &str) -> bool {

@@ -84,7 +84,8 @@ impl RowBatch {
         let ([out, ..], layout) = (&mut self.bytes, &self.layout);
         let mut buffer = Uuid::encode_buffer();
         let (subject_type, is_named) = layout.subject_type(event.subject_type);
-        out.extend_from_slice(&(layout.form.columns().len() as i16).to_be_bytes());
+        let columns = layout.form.columns().len() as i16 + i16::from(layout.correlated);
+        out.extend_from_slice(&columns.to_be_bytes());
         field(out, &[event.id.as_bytes()]);
         field(out, &[&time(event.timestamp)]);
         field(out, &[event.event_type.as_bytes()]);
@@ -103,6 +104,9 @@ impl RowBatch {
         field(out, &[event.user_id.as_bytes()]);
         if layout.form == Form::Aggregates {
             field(out, &[&EVENT_VERSION.to_be_bytes()]);
+        }
+        if layout.correlated {
+            correlation(out, event.correlation_id);
         }
     }
 
@@ -137,10 +141,7 @@ impl RowBatch {
         if layout.form == Form::Aggregates {
             field(out, &[&EVENT_VERSION.to_be_bytes()]);
         }
-        match &event.correlation_id {
-            Some(id) => field(out, &[id.as_bytes()]),
-            None => out.extend_from_slice(&NULL),
-        }
+        correlation(out, event.correlation_id);
     }
 
     /// Adds rows of the event's numbers.
@@ -234,6 +235,13 @@ impl RowBatch {
     }
 }
 
+fn correlation(out: &mut Vec<u8>, id: Option<Uuid>) {
+    match id {
+        Some(id) => field(out, &[id.as_bytes()]),
+        None => out.extend_from_slice(&NULL),
+    }
+}
+
 /// Metadata, which is never an empty object, with the subject's type in it.
 fn with_subject_type(metadata: &str, subject_type: &str) -> Vec<u8> {
     let mut out = b"{\"subjectType\":".to_vec();
@@ -290,6 +298,7 @@ mod tests {
                 user_id: "owner",
                 source: Source::Api,
                 timestamp: time(sequence),
+                correlation_id: None,
                 reliability: Reliability::Guaranteed,
                 streamed: true,
                 kept: Kept::Both,

@@ -147,10 +147,14 @@ async fn set_aside(
         }
     };
     let record = slice.as_ref().and_then(|slice| slice.batch().find(sequence));
-    if let Some(Record::Presence(presence)) = record {
-        // A dead letter is a message that can be mapped anew.
-        let device = presence.device;
-        tracing::error!(%sequence, device, %reason, "the table refused an event of a device's connection, and does not have it");
+    // A dead letter is a message that can be mapped anew.
+    let own = match record {
+        Some(Record::Presence(presence)) => Some((presence.device, "a connection")),
+        Some(Record::Command(command)) => Some((command.device, "a command")),
+        _ => None,
+    };
+    if let Some((device, about)) = own {
+        tracing::error!(%sequence, device, about, %reason, "the table refused an event of the bridge's own, and does not have it");
         return Ok(());
     }
     let Some(Record::Publication { publication, .. }) = record else {

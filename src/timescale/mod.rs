@@ -12,7 +12,7 @@
 //!
 //! While the database is away nothing else waits: records stay in the journal, whose retention
 //! the writer holds, [`Statistics::connected`] is false, and the backlog drains afterwards in
-//! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
+//! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`set_aside`); an
 //! error that is not about a row is retried for ever.
 
 mod administration;
@@ -40,6 +40,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod series;
+mod set_aside;
 mod settings;
 mod statistics;
 mod store;

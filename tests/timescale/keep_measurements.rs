@@ -21,12 +21,13 @@ use super::{
 
 const DAY: u64 = 24 * 3600;
 
-/// A value for every half hour of so many days, the last an hour ago.
+/// Two values in each fourth hour of so many days, the last in the hour before this.
 fn days_of_values(days: u32) -> String {
     format!(
         "insert into mqtt.measurements (time, device, metric, value, event)
-         select now() - interval '1 hour' - n * interval '30 minutes', 'pump-7', 'v', n % 17, gen_random_uuid()
-         from generate_series(0, {days} * 48) as n"
+         select date_trunc('hour', now()) - interval '1 hour' - n * interval '4 hours' + half * interval '30 minutes',
+             'pump-7', 'v', n % 17 + half, gen_random_uuid()
+         from generate_series(0, {days} * 6) as n, generate_series(0, 1) as half"
     )
 }
 
@@ -108,7 +109,7 @@ async fn what_is_finer_goes_first_none_before_its_rollups_have_it_and_hours_answ
     for query in &asked {
         before.push(answer(&settings, query).await);
     }
-    assert_eq!(values(&before[4]), 30 * 48);
+    assert_eq!(values(&before[4]), 30 * 12);
 
     keep(database.settings(), ages(10, 20, 40)).await;
     // Chunks are of 1, 7 and 90 days: what shares one with something younger stays.
@@ -121,7 +122,7 @@ async fn what_is_finer_goes_first_none_before_its_rollups_have_it_and_hours_answ
 
     // A late value, due in an hour whose minutes are gone: the hour goes on answering, before and after it is computed.
     let late = "insert into mqtt.measurements (time, device, metric, value, event)
-        select date_trunc('hour', now()) - interval '31 days 55 minutes', 'pump-7', 'v', -5, gen_random_uuid()";
+        select date_trunc('hour', now()) - interval '31 days 1 hour' + interval '5 minutes', 'pump-7', 'v', -5, gen_random_uuid()";
     run(&pool, late).await;
     run(&pool, NOTE).await;
     assert_eq!(answer(&settings, &asked[3]).await, before[3]);
@@ -167,7 +168,7 @@ async fn without_ages_measurements_stay_and_a_role_that_may_not_drop_them_says_s
     let settings = keeping(database.settings_as(&role), ages(10, 20, 40));
     let error = Administration::open(&settings).await.unwrap().keep().await.unwrap_err();
     assert!(error.to_string().contains("must be owner") || error.to_string().contains("permission denied"), "{error}");
-    assert_eq!(count(&pool, "mqtt.measurements").await, 30 * 48 + 1);
+    assert_eq!(count(&pool, "mqtt.measurements").await, 30 * 12 + 2);
     log.assert_said(&[]);
     drop_all(database, pool, &role).await;
 }
@@ -242,7 +243,7 @@ async fn with_the_community_licence_policies_do_it_and_refreshes_never_look_at_w
     for query in &asked {
         before.push(community.asks(query).await);
     }
-    assert_eq!(values(&before[3]), 40 * 48);
+    assert_eq!(values(&before[3]), 40 * 12);
 
     community.keep_measurements(ages(10, 20, 50)).await;
     let jobs = expected(["10 days", "20 days", "50 days"], ["10 days", "20 days"]);

@@ -42,15 +42,18 @@ impl Meter {
         Ok(Self { server, own_cpu: Process::own().cpu_seconds()?, usage })
     }
 
-    /// Looks at the server. One that is gone shows in its connections; its last figures stay.
-    pub fn sample(&mut self) {
-        let Some((process, cpu_before)) = &self.server else { return };
-        if let (Ok(resident), Some((_, most))) = (process.resident_bytes(), &mut self.usage.server_resident_bytes) {
+    /// Looks at the server, and gives its resident bytes. One that is gone shows in its connections; its last figures
+    /// stay.
+    pub fn sample(&mut self) -> Option<u64> {
+        let (process, cpu_before) = self.server.as_ref()?;
+        let resident = process.resident_bytes().ok();
+        if let (Some(resident), Some((_, most))) = (resident, &mut self.usage.server_resident_bytes) {
             *most = resident.max(*most);
         }
         if let Ok(cpu) = process.cpu_seconds() {
             self.usage.server_cpu_seconds = Some(cpu - cpu_before);
         }
+        resident
     }
 
     /// The costs up to the last sample.

@@ -23,6 +23,8 @@ pub struct Watch {
     /// on another machine.
     database: Option<(Process, Process, f64)>,
     observer: Observer,
+    /// How many rows there were, and the bridge's resident bytes then.
+    trail: Vec<(u64, u64)>,
 }
 
 impl Watch {
@@ -33,7 +35,7 @@ impl Watch {
     pub async fn start(connection: &mut PgConnection, bridge: Option<Process>, observer: Observer) -> Result<Self> {
         let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await?;
         let own = Process::new(pid.cast_unsigned());
-        let mut watch = Self { bridge: Meter::start(bridge)?, database: None, observer };
+        let mut watch = Self { bridge: Meter::start(bridge)?, database: None, observer, trail: Vec::new() };
         if own.is_called("postgres") {
             let server = own.parent()?;
             watch.database = Some((server, own, 0.0));
@@ -43,9 +45,14 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Looks at the bridge's memory.
-    pub fn sample(&mut self) {
-        self.bridge.sample();
+    /// Looks at the bridge's memory, when there are so many rows.
+    pub fn sample(&mut self, rows: u64) {
+        self.trail.extend(self.bridge.sample().filter(|_| rows > 0).map(|resident| (rows, resident)));
+    }
+
+    /// The bridge's memory when there were so many rows, or more.
+    fn mib_at(&self, rows: u64) -> Option<f64> {
+        self.trail.iter().find(|(there, _)| *there >= rows).map(|(_, resident)| mib(*resident))
     }
 
     /// What the server has used since then.
@@ -58,13 +65,18 @@ impl Watch {
     /// The costs, of so many rows.
     #[must_use]
     pub fn finish(mut self, rows: u64) -> Value {
-        self.bridge.sample();
+        self.sample(rows);
         let seconds = self.database_seconds();
+        let at = [1, rows / 4, rows / 2, rows].map(|rows| self.mib_at(rows.max(1)));
         let usage = self.bridge.finish();
         json!({
             "database_cpu_seconds": seconds,
             "rows_per_database_cpu_second": seconds.map(|seconds| rows as f64 / seconds),
             "server_cpu_seconds": usage.server_cpu_seconds,
+            "server_mib_first": at[0],
+            "server_mib_quarter": at[1],
+            "server_mib_half": at[2],
+            "server_mib_last": at[3],
             "server_mib": usage.server_resident_bytes.map(|(_, most)| mib(most)),
         })
     }

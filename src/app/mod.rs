@@ -54,7 +54,7 @@ use crate::{
     provisioning::Registry,
     stream::{Epochs, History, Sources, StreamOptions, Streams},
     telemetry::{Gate, Health, Metrics},
-    timescale::{self, Keep, PasswordSource},
+    timescale::{self, Keep, KeepMeasurements, PasswordSource},
     types::{Descriptors, EventMapper, Origin, Qos},
 };
 
@@ -366,7 +366,17 @@ pub(crate) fn database(settings: &Settings) -> anyhow::Result<Option<timescale::
     }
     found.user_id.clone_from(&settings.pod.user_id);
     found.table = database.table.as_ref().map(|table| table.as_str().to_owned());
-    found.keep = Keep { retention: database.retention, compress_after: database.compress_after };
+    let measurements = &database.measurements;
+    found.keep = Keep {
+        retention: database.retention,
+        compress_after: database.compress_after,
+        measurements: KeepMeasurements {
+            retention: measurements.retention,
+            retention_1m: measurements.retention_1m,
+            retention_1h: measurements.retention_1h,
+            compress_after: measurements.compress_after,
+        },
+    };
     Ok(Some(found))
 }
 

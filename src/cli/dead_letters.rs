@@ -4,14 +4,18 @@ use std::io::{self, Write};
 
 use clap::Subcommand;
 
-use crate::{app::dead_letters, config::Settings, types::TopicFilter};
+use crate::{
+    app::dead_letters,
+    config::Settings,
+    types::{DeadLetter, TopicFilter},
+};
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetters {
     /// List them, the last received first
     List {
-        /// Only of topics that match
+        /// Only of topics that match; connections of devices have none, and only # takes them
         #[arg(long, value_name = "FILTER", default_value = "#")]
         topic: TopicFilter,
         /// One JSON object a line, payload included
@@ -20,10 +24,19 @@ pub enum DeadLetters {
     },
     /// Map them by the routes as they are now and store what they become; what is refused again stays
     Replay {
-        /// Only of topics that match
+        /// Only of topics that match; connections of devices have none, and only # takes them
         #[arg(long, value_name = "FILTER", default_value = "#")]
         topic: TopicFilter,
     },
+}
+
+/// A letter in a line.
+fn line(letter: &DeadLetter) -> String {
+    let DeadLetter { received_at, topic, client_id, reason, device, .. } = letter;
+    match device {
+        Some(device) => format!("{received_at}  connection of {device}  by {client_id}: {reason}"),
+        None => format!("{received_at}  {topic}  from {client_id}: {reason}"),
+    }
 }
 
 impl DeadLetters {
@@ -38,11 +51,7 @@ impl DeadLetters {
             Self::List { topic, json } => runtime.block_on(dead_letters::list(settings, &topic, |letter| {
                 match json {
                     true => writeln!(out, "{}", serde_json::to_string(letter)?)?,
-                    false => writeln!(
-                        out,
-                        "{}  {}  from {}: {}",
-                        letter.received_at, letter.topic, letter.client_id, letter.reason
-                    )?,
+                    false => writeln!(out, "{}", line(letter))?,
                 }
                 Ok(())
             })),

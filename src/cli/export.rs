@@ -55,6 +55,9 @@ pub struct Export {
     /// Ask a bridge that runs, at the URL of its HTTP port, instead of database or data directory
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
+    /// A file whose first line is the token to show to that bridge
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
 }
 
 impl Export {
@@ -80,7 +83,9 @@ impl Export {
             }
             Ok(())
         };
-        let export = app::export::export(settings, self.query(), self.url.as_ref(), &mut take);
+        let token_file = self.token_file.as_deref();
+        let server = self.url.as_ref().map(|url| app::export::Server { url, token_file });
+        let export = app::export::export(settings, self.query(), server, &mut take);
         let done = match runtime()?.block_on(unless_interrupted(export)) {
             // Who reads has had enough, as `head` has.
             Err(error) if is_stdout && is_broken_pipe(&error) => return Ok(()),

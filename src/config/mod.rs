@@ -13,6 +13,7 @@ mod egress;
 mod jwt;
 mod listener;
 mod load;
+mod measurements;
 mod operation;
 mod presence;
 mod profile;
@@ -43,6 +44,7 @@ pub use listener::{
     TlsSettings,
 };
 pub use load::{ConfigError, Problem, load};
+pub use measurements::MeasurementSettings;
 pub use operation::{LogFilter, LogFilterError, LogFormat, LogSettings, ShutdownSettings, StreamSettings};
 pub use presence::{Patterns, PresenceSettings};
 pub use profile::ProfileSettings;
@@ -261,6 +263,9 @@ impl Settings {
         problems.extend(egress::check(&self.egress, &self.mqtt, &root));
         for (key, problem) in self.timescale.iter().flat_map(TimescaleSettings::check) {
             problems.push((root.key("timescale").key(key), problem.to_owned()));
+        }
+        for (key, problem) in self.timescale.iter().flat_map(|timescale| timescale.measurements.check()) {
+            problems.push((root.key("timescale").key("measurements").key(key), problem.to_owned()));
         }
         let pending = limits::scaled(self.limits.memory, limits::share::JOURNAL_PENDING);
         if u64::from(self.limits.maximum_packet_size) > pending {

@@ -94,6 +94,52 @@ fn how_long_events_are_kept_is_read_checked_and_written() {
 }
 
 #[test]
+fn how_long_measurements_are_kept_is_read_checked_and_written() {
+    let text = "[timescale]\nurl = \"postgres://db/pod\"\n[timescale.measurements]\nretention = \"30d\"\n\
+        retention_1m = \"365d\"\nretention_1h = \"3650d\"\ncompress_after = \"7d\"";
+    let settings = read(text, &[]).unwrap();
+    let kept = &settings.timescale.as_ref().unwrap().measurements;
+    let days = [kept.retention, kept.retention_1m, kept.retention_1h, kept.compress_after]
+        .map(|age| age.map(|age| age.as_secs() / 86_400));
+    assert_eq!(days, [30, 365, 3_650, 7].map(Some));
+    let [note] = settings.notes().try_into().unwrap();
+    assert!(note.starts_with("`timescale.measurements.compress_after` needs"), "{note}");
+    assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings.clone()));
+    let variables = [
+        ("DATABASE_URL", "postgres://db/pod"),
+        ("SYNAP_MQTT__TIMESCALE__MEASUREMENTS__RETENTION", "30d"),
+        ("SYNAP_MQTT__TIMESCALE__MEASUREMENTS__RETENTION_1M", "365d"),
+        ("SYNAP_MQTT__TIMESCALE__MEASUREMENTS__RETENTION_1H", "3650d"),
+        ("SYNAP_MQTT__TIMESCALE__MEASUREMENTS__COMPRESS_AFTER", "7d"),
+    ];
+    assert_eq!(read("", &variables), Ok(settings));
+
+    // What is finer goes first, and what has no age never goes.
+    for (from, to, problem) in [
+        ("365d", "29d", "pod.toml:5: `timescale.measurements.retention_1m`: must not be shorter than"),
+        ("3650d", "364d", "pod.toml:6: `timescale.measurements.retention_1h`: must not be shorter than"),
+        ("\"30d\"", "\"30d\"\nretention_1d = \"9d\"", "unknown key `retention_1d`"),
+        ("retention = \"30d\"\n", "", "pod.toml:4: `timescale.measurements.retention_1m`: must not be shorter than"),
+        (
+            "retention_1m = \"365d\"\n",
+            "",
+            "pod.toml:5: `timescale.measurements.retention_1h`: must not be shorter than",
+        ),
+        ("\"7d\"", "\"30d\"", "`timescale.measurements.compress_after`: must be shorter than"),
+        (
+            "\"30d\"",
+            "\"23h\"",
+            "`timescale.measurements.retention`: invalid value: string \"23h\", expected a time from 1d",
+        ),
+    ] {
+        let found = problems(&text.replace(from, to), &[]);
+        assert!(found.len() == 1 && found[0].contains(problem), "{to}: {found:?}");
+    }
+    let equal = text.replace("365d", "30d").replace("3650d", "30d");
+    assert!(read(&equal, &[]).is_ok(), "they may go at the same time");
+}
+
+#[test]
 fn listeners_are_of_many_kinds() {
     let text = r#"
         http.allowed_origins = ["https://example.org"]

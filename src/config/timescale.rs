@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::units::{optional_duration, write_optional_duration};
+use super::{
+    measurements::MeasurementSettings,
+    units::{optional_duration, write_optional_duration},
+};
 
 /// The database. Without it events stay in the embedded store.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -38,6 +41,9 @@ pub struct TimescaleSettings {
         serialize_with = "write_optional_duration"
     )]
     pub compress_after: Option<Duration>,
+    /// How long measurements are kept.
+    #[serde(default, skip_serializing_if = "MeasurementSettings::is_nothing")]
+    pub measurements: MeasurementSettings,
 }
 
 const fn yes() -> bool {
@@ -48,7 +54,7 @@ const fn yes() -> bool {
 const HOUR: u64 = 3_600_000;
 
 /// In milliseconds: 36,500 days.
-const CENTURY: u64 = 3_153_600_000_000;
+pub(super) const CENTURY: u64 = 3_153_600_000_000;
 
 impl TimescaleSettings {
     /// What is wrong between its keys, each with the key to change.
@@ -61,9 +67,17 @@ impl TimescaleSettings {
 
     /// What depends on the database, one sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
-        let compression = "`timescale.compress_after` needs a hypertable and TimescaleDB's community licence; where the \
-            database has neither, the start and /readyz say so";
-        self.compress_after.map(|_| compression.to_owned()).into_iter().collect()
+        let keys = [
+            ("timescale.compress_after", self.compress_after),
+            ("timescale.measurements.compress_after", self.measurements.compress_after),
+        ];
+        let note = |key| {
+            format!(
+                "`{key}` needs a hypertable and TimescaleDB's community licence; where the database has neither, the \
+                 start says so"
+            )
+        };
+        keys.into_iter().filter_map(|(key, age)| age.map(|_| note(key))).collect()
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     repeats,
     rows::RowBatch,
     schema,
+    set_aside::KeptPresence,
     settings::Settings,
     store,
     store::Known,
@@ -33,7 +34,7 @@ use crate::{
 
 const COLUMNS: &str =
     "journal, sequence, (extract(epoch from received_at) * 1000000)::int8 as micros, topic, client_id,
-    payload, reason, qos, retain, guaranteed, properties";
+    payload, reason, qos, retain, guaranteed, properties, presence";
 
 /// What became of dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,10 +145,14 @@ struct Letter {
     retain: Option<bool>,
     guaranteed: Option<bool>,
     properties: Option<Vec<u8>>,
+    /// Of a letter that is no message.
+    presence: Option<KeptPresence>,
 }
 
 impl Letter {
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let presence: Option<String> = row.try_get("presence")?;
+        let presence = presence.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Self {
             journal: row.try_get("journal")?,
             sequence: row.try_get("sequence")?,
@@ -160,6 +165,7 @@ impl Letter {
             retain: row.try_get("retain")?,
             guaranteed: row.try_get("guaranteed")?,
             properties: row.try_get("properties")?,
+            presence: presence.map_err(|error| sqlx::Error::Decode(error.into()))?,
         })
     }
 
@@ -172,6 +178,7 @@ impl Letter {
             client_id: self.client_id,
             payload: STANDARD.encode(self.payload),
             reason: self.reason,
+            device: self.presence.map(|presence| presence.device),
         }
     }
 
@@ -200,7 +207,10 @@ impl Letter {
         let publication = self.publication();
         let mut batch = RowBatch::new(known.table.layout.clone());
         batch.begin(publication.sequence.previous());
-        if let Some(reason) = encoder.push(&mut batch, &publication) {
+        if let Some(presence) = &self.presence {
+            let presence = presence.presence(publication.sequence, publication.received, publication.client_id);
+            encoder.push_presence(&mut batch, &presence);
+        } else if let Some(reason) = encoder.push(&mut batch, &publication) {
             self.stay(transaction, &reason).await?;
             return Ok(false);
         }

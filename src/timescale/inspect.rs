@@ -81,7 +81,8 @@ async fn subject_types(
     Ok((!named.is_empty()).then(|| named.into()))
 }
 
-async fn kind(connection: &mut PgConnection, table: &str) -> Result<TableKind, sqlx::Error> {
+/// How a table stores its rows.
+pub async fn kind(connection: &mut PgConnection, table: &str) -> Result<TableKind, sqlx::Error> {
     let has_timescale: bool =
         sqlx::query_scalar("select to_regclass('timescaledb_information.hypertables') is not null")
             .fetch_one(&mut *connection)

@@ -12,7 +12,7 @@
 //!
 //! While the database is away nothing else waits: records stay in the journal, whose retention
 //! the writer holds, [`Statistics::connected`] is false, and the backlog drains afterwards in
-//! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`store`); an
+//! order. An event that the table refuses for its values goes to `mqtt.dead_letters` (`set_aside`); an
 //! error that is not about a row is retried for ever.
 
 mod administration;
@@ -20,7 +20,6 @@ mod convert;
 mod dead_letters;
 mod encode;
 mod error;
-mod expire;
 mod feed;
 mod import;
 mod inspect;
@@ -31,7 +30,6 @@ mod load;
 mod order;
 mod password;
 mod pause;
-mod policies;
 mod progress;
 mod query;
 mod readers;
@@ -42,6 +40,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod series;
+mod set_aside;
 mod settings;
 mod statistics;
 mod store;
@@ -54,7 +53,7 @@ pub use convert::{Conversion, ConvertError};
 pub use dead_letters::{Replayed, replay_dead_letters};
 pub use error::WriteError;
 pub use import::{ImportStatistics, Importer, report_unwanted};
-pub use keep::{Keep, Keeper, Shortfall};
+pub use keep::{Keep, KeepMeasurements, Keeper, Shortfall};
 pub use layout::{Form, Layout, SubjectId};
 pub use licence::{Licence, TimescaleDb};
 pub use load::{Loaded, Loader, Refused};

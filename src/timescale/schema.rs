@@ -96,6 +96,7 @@ fn migrator(table: &str) -> Migrator {
         migration(5, "arrivals", include_str!("../../migrations/0005_arrivals.sql")),
         migration(6, "measurements", include_str!("../../migrations/0006_measurements.sql")),
         migration(16, "letters_and_keys", include_str!("../../migrations/0016_letters_and_keys.sql")),
+        migration(17, "presence_letters", include_str!("../../migrations/0017_presence_letters.sql")),
     ];
     migrations.retain(|migration| migration.version != MAKES_EVENTS || table == EVENTS);
     let mut migrator = Migrator::with_migrations(migrations);

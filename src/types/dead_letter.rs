@@ -1,4 +1,4 @@
-//! A publication that became no event of the table, and questions about such.
+//! A record that became no event of the table, and questions about such.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub struct DeadLetterPage {
     pub next_cursor: Option<String>,
 }
 
-/// A publication with the reason why it is not in the table.
+/// A publication, or that a device has come or gone, with the reason why it is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
@@ -32,12 +32,15 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// When the bridge received it (RFC 3339).
     pub received_at: String,
-    /// What it was published to.
+    /// What it was published to; empty where it is of a device that has come or gone.
     pub topic: String,
-    /// Who published it.
+    /// Who published it, or has come or gone.
     pub client_id: String,
     /// Its bytes, in base64.
     pub payload: String,
     /// Why it was refused.
     pub reason: String,
+    /// The device that has come or gone; none of a publication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }

@@ -37,7 +37,8 @@ impl Community {
         let url = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port);
         let mut settings = Settings::new(&url, 64 << 20, Duration::from_secs(30)).unwrap();
         let days = |days: u64| Duration::from_secs(days * DAY);
-        settings.keep = Keep { retention: retention.map(days), compress_after: compress_after.map(days) };
+        settings.keep =
+            Keep { retention: retention.map(days), compress_after: compress_after.map(days), ..Keep::default() };
         settings.user_id = "owner".into();
         settings
     }

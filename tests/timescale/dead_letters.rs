@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use synap_mqtt::{
     mapping::{Decoder, Route},
     timescale::{EventStore, Replayed, replay_dead_letters},
-    types::{DeadLetterQuery, Kept, TopicFilter},
+    types::{DeadLetterQuery, Kept, Micros, PresenceChange, TopicFilter},
 };
 
 use super::support::{TestDatabase, TestJournal, eventually, stored_numbers, telemetry_route};
@@ -101,6 +101,54 @@ async fn a_letter_that_the_table_refused_is_replayed_once_the_table_takes_it() {
     assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 2, refused: 0 });
     assert_eq!(stored_numbers(&pool).await, (0..5).collect::<Vec<_>>());
     writer.stop().await;
+    pool.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn that_a_device_has_come_or_gone_waits_too_and_is_stored_once_the_table_takes_it() {
+    let (database, journal) = (TestDatabase::create().await, TestJournal::open());
+    let writer = journal.write_to(&database);
+    eventually("the tables are there", async || writer.statistics.connected()).await;
+    let pool = database.pool();
+    sqlx::raw_sql("alter table events add constraint quiet check (type not like 'devices.connection.%')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let opened = journal.announce(PresenceChange::Opened).await;
+    journal.publish_numbers(5).await;
+    let closed = PresenceChange::Closed { opened, since: Micros::saturating(7), reason: "keep-alive-timeout" };
+    let last = journal.announce(closed).await;
+    writer.catch_up().await;
+    writer.stop().await;
+    assert_eq!((stored_numbers(&pool).await, letters(&pool).await), ((0..5).collect(), 2));
+    let page = EventStore::new(&database.settings());
+    let page = page.dead_letters(&DeadLetterQuery { limit: 9, cursor: None }).await.unwrap();
+    let [letter, _] = page.dead_letters.try_into().unwrap();
+    assert_eq!((letter.sequence, &*letter.topic, &*letter.payload), (last.0, "", ""));
+    assert_eq!((letter.device.as_deref(), &*letter.client_id), (Some("pump-7"), "sensor-pump-7"));
+    assert!(letter.reason.contains("quiet"), "{letter:?}");
+    let ids = "select event::jsonb->>'id' from mqtt.dead_letters order by 1";
+    let refused: Vec<String> = sqlx::query_scalar(ids).fetch_all(&pool).await.unwrap();
+
+    assert_eq!(replay(&database, &journal, "devices/#").await, Replayed::default());
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 0, refused: 2 });
+    sqlx::raw_sql("alter table events drop constraint quiet").execute(&pool).await.unwrap();
+    assert_eq!(replay(&database, &journal, "#").await, Replayed { stored: 2, refused: 0 });
+    assert_eq!(letters(&pool).await, 0);
+    let ids = "select id::text from events where type like 'devices.connection.%' order by 1";
+    let stored: Vec<String> = sqlx::query_scalar(ids).fetch_all(&pool).await.unwrap();
+    assert_eq!(stored, refused);
+    let told: Vec<(String, Option<String>, String)> = sqlx::query_as(
+        "select type, data->>'reason', data->>'keepAlive' from events where subject_type = 'device' and data ? 'device' order by 1",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    let told: Vec<_> = told.iter().map(|(kind, reason, details)| (&**kind, reason.as_deref(), &**details)).collect();
+    let expected =
+        [("devices.connection.closed", Some("keep-alive-timeout"), "60"), ("devices.connection.opened", None, "60")];
+    assert_eq!(told, expected);
     pool.close().await;
     database.drop().await;
 }

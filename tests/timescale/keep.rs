@@ -50,7 +50,7 @@ impl Running {
 }
 
 fn ten_days(mut settings: Settings) -> Settings {
-    settings.keep = Keep { retention: Some(Duration::from_secs(10 * DAY)), compress_after: None };
+    settings.keep = Keep { retention: Some(Duration::from_secs(10 * DAY)), ..Keep::default() };
     settings
 }
 

@@ -12,6 +12,7 @@ mod import;
 mod import_resume;
 mod import_support;
 mod keep;
+mod keep_measurements;
 mod licence;
 mod licensed;
 mod load;

@@ -124,7 +124,7 @@ pub fn assert_same(found: &[Bucket], expected: &[Bucket], query: &SeriesQuery) {
 }
 
 /// Rollups of what is due are computed now.
-async fn roll_up(database: &TestDatabase, pool: &PgPool) {
+pub async fn roll_up(database: &TestDatabase, pool: &PgPool) {
     let stop = CancellationToken::new();
     let runner = tokio::spawn(keep_rollups(database.settings(), stop.clone()));
     rolled_up(pool).await;

@@ -13,7 +13,7 @@ use synap_mqtt::{
     limits,
     mapping::{Mapper, Route, RouteTable},
     timescale::{Settings, Statistics, Writer},
-    types::{Micros, Publication, PublishProperties, Qos, Sequence, Signal},
+    types::{Micros, Presence, PresenceChange, Publication, PublishProperties, Qos, Sequence, Signal},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -159,6 +159,20 @@ impl TestJournal {
         Self::open_in(self.directory, |_| {})
     }
 
+    /// Appends that a device has come or gone, durably. Returns the sequence.
+    pub async fn announce(&self, change: PresenceChange<'_>) -> Sequence {
+        let mut batch = BatchBuilder::default();
+        batch.push(&Record::Presence(Presence {
+            sequence: Sequence::ZERO,
+            received: Micros::default(),
+            client_id: "sensor-pump-7",
+            device: "pump-7",
+            change,
+            details: "\"keepAlive\":60",
+        }));
+        self.append(batch).await
+    }
+
     /// Appends payloads to a topic, in one batch, durably. Returns the first sequence.
     pub async fn publish(&self, topic: &str, payloads: &[&[u8]]) -> Sequence {
         let mut batch = BatchBuilder::default();
@@ -178,6 +192,10 @@ impl TestJournal {
                 origin: Origin::Plain,
             });
         }
+        self.append(batch).await
+    }
+
+    async fn append(&self, batch: BatchBuilder) -> Sequence {
         let signal = Arc::new(Signal::new());
         let batch = self.journal.append(batch, Some(&signal)).await.unwrap();
         while batch.outcome() == Outcome::Pending {

@@ -258,7 +258,7 @@ impl Clock {
                 last.unwrap_or_default(),
                 self.rows
             );
-            watch.sample();
+            watch.sample(now.unwrap_or_default());
             tokio::time::sleep((asked.elapsed() * 9).max(Duration::from_millis(20))).await;
         }
     }

@@ -22,14 +22,18 @@ const HEADLINES: [(&str, &str, usize); 8] = [
     ("rows_per_second", "rows/s", 0),
 ];
 
-/// Further columns: title, figure, decimals.
-const COLUMNS: [(&str, &str, usize); 11] = [
+/// Further columns: title, figure, decimals. Those that no run has a figure for are left out.
+const COLUMNS: [(&str, &str, usize); 15] = [
     ("acknowledged/s", "acknowledged_per_second", 0),
     ("p50 ms", "end_to_end/p50", 2),
     ("p99 ms", "end_to_end/p99", 2),
     ("ack p99 ms", "acknowledgement/p99", 2),
     ("CPU s", "server_cpu_seconds", 2),
     ("MiB", "server_mib", 1),
+    ("at the 1st row", "server_mib_first", 1),
+    ("at 1/4", "server_mib_quarter", 1),
+    ("at 1/2", "server_mib_half", 1),
+    ("at the last", "server_mib_last", 1),
     ("DB CPU s", "database_cpu_seconds", 2),
     ("rows/DB CPU s", "rows_per_database_cpu_second", 0),
     ("lag", "lag", 0),
@@ -86,9 +90,11 @@ fn read(lines: impl BufRead) -> Result<Vec<Group>> {
 }
 
 fn print(groups: &[Group], out: &mut impl Write) -> Result<()> {
+    let has_figure = |(_, figure, _): &&(&str, &str, usize)| groups.iter().any(|group| group.median(figure).is_some());
+    let columns: Vec<_> = COLUMNS.iter().filter(has_figure).collect();
     write!(out, "| scenario | server | figure | ratio |")?;
-    COLUMNS.iter().try_for_each(|(title, ..)| write!(out, " {title} |"))?;
-    writeln!(out, " promises kept |\n| --- | --- | ---: | ---: |{} --- |", " ---: |".repeat(COLUMNS.len()))?;
+    columns.iter().try_for_each(|(title, ..)| write!(out, " {title} |"))?;
+    writeln!(out, " promises kept |\n| --- | --- | ---: | ---: |{} --- |", " ---: |".repeat(columns.len()))?;
     for group in groups {
         let (figure, unit, decimals) = group.headline();
         let baseline = groups
@@ -101,7 +107,7 @@ fn print(groups: &[Group], out: &mut impl Write) -> Result<()> {
         };
         let Group { scenario, server, .. } = group;
         write!(out, "| {scenario} | {server} | {} {unit} | {ratio} |", group.cell(figure, decimals))?;
-        COLUMNS.iter().try_for_each(|(_, figure, decimals)| write!(out, " {} |", group.cell(figure, *decimals)))?;
+        columns.iter().try_for_each(|(_, figure, decimals)| write!(out, " {} |", group.cell(figure, *decimals)))?;
         writeln!(out, " {} |", if group.kept_promises() { "yes" } else { "**no**" })?;
     }
     Ok(())
@@ -122,6 +128,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("| s | synap-mqtt | 300 messages/s | 3.00 |"), "{text}");
         assert!(text.contains("| s | mosquitto | 100 messages/s | 1.00 |"), "{text}");
+        assert!(!text.contains("MiB"), "no run has that figure: {text}");
         assert!(text.lines().nth(3).is_some_and(|line| line.ends_with("**no** |")), "{text}");
     }
 }

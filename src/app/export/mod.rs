@@ -5,8 +5,8 @@ mod remote;
 use std::io::{self, Write};
 
 use anyhow::{Context, bail};
-use url::Url;
 
+pub use self::remote::Server;
 use super::{database, event_mapper, journal_options};
 use crate::{
     config::Settings,
@@ -19,15 +19,15 @@ use crate::{
 /// Takes one event after the other, as JSON.
 pub type Take<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<()>;
 
-/// Hands every event over that the query asks for, oldest first, whatever its limit: from `server`, the URL of a bridge
-/// that runs, else from where these settings say.
+/// Hands every event over that the query asks for, oldest first, whatever its limit: from `server`, a bridge that
+/// runs, else from where these settings say.
 ///
 /// # Errors
 /// When the store cannot be read to the end, or as `take` says.
 pub async fn export(
     settings: &Settings,
     query: EventQuery,
-    server: Option<&Url>,
+    server: Option<Server<'_>>,
     take: Take<'_>,
 ) -> anyhow::Result<()> {
     let query = EventQuery { order: Order::OldestFirst, cursor: None, ..query };

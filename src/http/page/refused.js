@@ -62,7 +62,7 @@ function row(letter, open) {
   const summary = element(
     "summary",
     {},
-    element("span", { className: "topic", textContent: letter.topic }),
+    element("span", { className: "topic", textContent: letter.topic || `connection of ${letter.device}` }),
     element("time", { dateTime: letter.receivedAt, textContent: format.time(at, Math.abs(Date.now() - at) * 2) }),
     element("span", { className: "reason", textContent: letter.reason }),
   );
@@ -75,6 +75,7 @@ function row(letter, open) {
 }
 
 function content(letter) {
+  if (letter.device !== undefined) return connection(letter);
   const { name, text } = preview(letter.payload);
   const replay = `synap-mqtt dead-letters replay --topic ${quoted(letter.topic)}`;
   return element(
@@ -84,6 +85,17 @@ function content(letter) {
     element("pre", { textContent: text }),
     element("p", { textContent: "Once the route is mended, this stores the messages of the topic:" }),
     element("pre", { textContent: replay }),
+  );
+}
+
+// That a device has come or gone is no message.
+function connection(letter) {
+  return element(
+    "div",
+    { className: "letter" },
+    element("p", { textContent: `${letter.clientId} has come or gone, record ${letter.sequence}.` }),
+    element("p", { textContent: "Once the table takes such events, this stores all that wait:" }),
+    element("pre", { textContent: "synap-mqtt dead-letters replay" }),
   );
 }
 

@@ -6,7 +6,7 @@ use super::{
     bucket,
     due::{Source, due},
     interval,
-    stretches::{Level, Stretch, divide, whole_minutes},
+    stretches::{Level, Stretch, divide, whole_hours, whole_minutes},
 };
 use crate::{
     timescale::query::QueryError,
@@ -53,14 +53,31 @@ fn piece((level, stretch): &Stretch) -> String {
         Level::Rows => rows_by_minute(&from, &to),
         Level::Minutes => rollups("measurements_1m", &from, &to),
         Level::Hours => rollups("measurements_1h", &from, &to),
-        Level::Either => format!(
-            "select distinct on (at) at, count, sum, min, max, last
-             from (select *, true as is_rows from ({}) as rows union all select *, false from ({}) as rollups) as both_of
-             order by at, count desc, is_rows desc",
-            rows_by_minute(&from, &to),
-            rollups("measurements_1m", &from, &to)
-        ),
+        Level::Either => minutes_of_either(&from, &to),
+        Level::EitherHours => {
+            let minutes = minutes_of_either(&from, &to);
+            let hours = format!(
+                "select date_bin('1 hour', at, 'epoch'::timestamptz) as at, sum(count)::int8 as count, sum(sum) as sum,
+                        min(min) as min, max(max) as max, (max(array[extract(epoch from at)::float8, last]))[2] as last
+                 from ({minutes}) as minutes group by 1"
+            );
+            either(&hours, &rollups("measurements_1h", &from, &to))
+        }
     }
+}
+
+fn minutes_of_either(from: &str, to: &str) -> String {
+    either(&rows_by_minute(from, to), &rollups("measurements_1m", from, to))
+}
+
+/// Of each time what counts more values; where both count the same, what is computed now.
+fn either(computed: &str, kept: &str) -> String {
+    format!(
+        "select distinct on (at) at, count, sum, min, max, last
+         from (select *, true as is_computed from ({computed}) as computed
+               union all select *, false from ({kept}) as kept) as both_of
+         order by at, count desc, is_computed desc"
+    )
 }
 
 /// From what each stretch is answered by. They do not overlap, so that the last value is that of the last piece.
@@ -83,12 +100,14 @@ fn of_stretches(stretches: &[Stretch]) -> String {
 const FIRST_ROW: &str = "select (extract(epoch from min(time)) * 1000000)::int8 from mqtt.measurements
     where device = $1 and metric = $2 and time >= $3::text::timestamptz and time < $4::text::timestamptz";
 
-/// Of measurements and rollups, which may be older.
+/// Of measurements and rollups, which may be older, those of hours most of all.
 const FIRST: &str = "select (extract(epoch from least(
         (select min(time) from mqtt.measurements
          where device = $1 and metric = $2 and time >= $3::text::timestamptz and time < $4::text::timestamptz),
         (select min(bucket) from mqtt.measurements_1m
-         where device = $1 and metric = $2 and bucket >= $5::text::timestamptz and bucket < $6::text::timestamptz)
+         where device = $1 and metric = $2 and bucket >= $5::text::timestamptz and bucket < $6::text::timestamptz),
+        (select min(bucket) from mqtt.measurements_1h
+         where device = $1 and metric = $2 and bucket >= $7::text::timestamptz and bucket < $8::text::timestamptz)
     )) * 1000000)::int8";
 
 /// When what was measured begins in the span; none where there is nothing.
@@ -108,8 +127,10 @@ pub async fn first(
         .bind(query.from.to_string())
         .bind(query.to.to_string());
     if has_rollups {
-        let [from, to] = [minutes.start, minutes.end].map(|micros| Micros::saturating(micros).to_string());
-        question = question.bind(from).bind(to);
+        let hours = whole_hours(&(query.from.get()..query.to.get()), query.width);
+        for bound in [minutes.start, minutes.end, hours.start, hours.end] {
+            question = question.bind(Micros::saturating(bound).to_string());
+        }
     }
     Ok(question.fetch_one(session).await?.map(Micros::saturating))
 }

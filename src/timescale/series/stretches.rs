@@ -25,6 +25,9 @@ pub enum Level {
     Minutes,
     /// Rollups of an hour.
     Hours,
+    /// Of each hour, what [`Level::Either`] gives for its minutes or the rollup of the hour, whichever counts more:
+    /// rollups of a minute may have been removed too.
+    EitherHours,
 }
 
 /// A part of the span, in microseconds since 1970.
@@ -38,6 +41,11 @@ pub const fn has_rollups(width: i64) -> bool {
 /// The whole minutes of a span.
 pub const fn whole_minutes(span: &Range<i64>) -> Range<i64> {
     whole(span, MINUTE)
+}
+
+/// The whole hours of a span whose rollups can answer for buckets of this width; none where they cannot.
+pub const fn whole_hours(span: &Range<i64>, width: i64) -> Range<i64> {
+    if width % HOUR == 0 { whole(span, HOUR) } else { span.start..span.start }
 }
 
 const fn whole(span: &Range<i64>, unit: i64) -> Range<i64> {
@@ -60,26 +68,37 @@ pub fn divide(span: Range<i64>, width: i64, due: &[Range<i64>]) -> Vec<Stretch> 
         }
     };
     put(Level::Rows, span.start..minutes.start);
-    let mut at = minutes.start;
-    for due in due {
-        let (start, end) = (due.start.clamp(at, minutes.end), due.end.clamp(at, minutes.end));
-        rolled_up(at..start, width, &mut put);
-        put(Level::Either, start..end);
-        at = end;
-    }
-    rolled_up(at..minutes.end, width, &mut put);
     put(Level::Rows, minutes.end..span.end);
+    let hours = whole_hours(&span, width);
+    let (minutes_before, minutes_behind) = match hours.is_empty() {
+        true => (minutes.clone(), minutes.end..minutes.end),
+        false => (minutes.start..hours.start, hours.end..minutes.end),
+    };
+    for part in [minutes_before, minutes_behind] {
+        alternate(part, [Level::Minutes, Level::Either], due.iter().cloned(), &mut put);
+    }
+    // An hour with a due minute is due.
+    let due_hours =
+        due.iter().map(|due| due.start.div_euclid(HOUR) * HOUR..(due.end + HOUR - 1).div_euclid(HOUR) * HOUR);
+    alternate(hours, [Level::Hours, Level::EitherHours], due_hours, &mut put);
     stretches
 }
 
-fn rolled_up(span: Range<i64>, width: i64, put: &mut impl FnMut(Level, Range<i64>)) {
-    let hours = whole(&span, HOUR);
-    if width % HOUR != 0 || hours.is_empty() {
-        return put(Level::Minutes, span);
+/// Divides a span between what is due, which rises, and what is not.
+fn alternate(
+    span: Range<i64>,
+    [settled, either]: [Level; 2],
+    due: impl Iterator<Item = Range<i64>>,
+    put: &mut impl FnMut(Level, Range<i64>),
+) {
+    let mut at = span.start;
+    for due in due {
+        let (start, end) = (due.start.clamp(at, span.end), due.end.clamp(at, span.end));
+        put(settled, at..start);
+        put(either, start..end);
+        at = end;
     }
-    put(Level::Minutes, span.start..hours.start);
-    put(Level::Minutes, hours.end..span.end);
-    put(Level::Hours, hours);
+    put(settled, at..span.end);
 }
 
 /// Widens these to whole minutes, and unites them until there are few enough to ask about: of what then lies
@@ -123,19 +142,25 @@ mod tests {
     fn a_span_is_answered_by_the_coarsest_that_fits() {
         let minutes = |minutes: i64| minutes * MINUTE;
         let due = vec![minutes(200)..minutes(202), minutes(202)..minutes(202)];
-        let found = divide(minutes(10) + 5..minutes(400) + 7, HOUR, &due);
+        let span = minutes(10) + 5..minutes(400) + 7;
         let mut expected = vec![
             (Level::Rows, minutes(10) + 5..minutes(11)),
-            (Level::Minutes, minutes(11)..minutes(60)),
-            (Level::Minutes, minutes(180)..minutes(200)),
-            (Level::Hours, minutes(60)..minutes(180)),
-            (Level::Either, minutes(200)..minutes(202)),
-            (Level::Minutes, minutes(202)..minutes(240)),
-            (Level::Minutes, minutes(360)..minutes(400)),
-            (Level::Hours, minutes(240)..minutes(360)),
             (Level::Rows, minutes(400)..minutes(400) + 7),
+            (Level::Minutes, minutes(11)..minutes(60)),
+            (Level::Minutes, minutes(360)..minutes(400)),
+            (Level::Hours, minutes(60)..minutes(180)),
+            (Level::EitherHours, minutes(180)..minutes(240)),
+            (Level::Hours, minutes(240)..minutes(360)),
         ];
-        assert_eq!(found, expected);
+        assert_eq!(divide(span.clone(), HOUR, &due), expected);
+        expected = vec![
+            (Level::Rows, minutes(10) + 5..minutes(11)),
+            (Level::Rows, minutes(400)..minutes(400) + 7),
+            (Level::Minutes, minutes(11)..minutes(200)),
+            (Level::Either, minutes(200)..minutes(202)),
+            (Level::Minutes, minutes(202)..minutes(400)),
+        ];
+        assert_eq!(divide(span, MINUTE, &due), expected);
         expected = vec![(Level::Rows, 1..minutes(3))];
         assert_eq!(divide(1..minutes(3), 90_000_000, &[]), expected, "no bucket is whole minutes");
         assert_eq!(divide(1..MINUTE, MINUTE, &[]), [(Level::Rows, 1..MINUTE)]);
@@ -165,10 +190,15 @@ mod tests {
             for (level, stretch) in stretches {
                 prop_assert_eq!(stretch.start, at);
                 at = stretch.end;
-                let unit = match level { Level::Rows => 1, Level::Either | Level::Minutes => MINUTE, Level::Hours => HOUR };
+                let unit = match level {
+                    Level::Rows => 1,
+                    Level::Either | Level::Minutes => MINUTE,
+                    Level::EitherHours | Level::Hours => HOUR,
+                };
                 prop_assert!(stretch.start % unit == 0 && stretch.end % unit == 0 && (unit == 1 || width % unit == 0));
                 let is_due = due.iter().any(|due| due.start < stretch.end && stretch.start < due.end);
-                prop_assert!(!is_due || matches!(level, Level::Rows | Level::Either), "{:?} {:?}", level, stretch);
+                let asks_rows = matches!(level, Level::Rows | Level::Either | Level::EitherHours);
+                prop_assert!(!is_due || asks_rows, "{:?} {:?}", level, stretch);
             }
             prop_assert_eq!(at, span.end);
         }

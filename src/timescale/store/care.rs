@@ -5,17 +5,16 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::{Known, Origin, begin, copy, note_minutes};
 use crate::{
-    journal::{Record, Step, Watermark},
     limits,
     timescale::{
         error::{WriteError, is_about_a_row, within},
         repeats,
         rows::Part,
         schema::Key,
+        set_aside::set_aside,
         statistics::Stored,
         table::Table,
     },
-    types::Sequence,
 };
 
 /// Before rows are told from those that the tables have. A constraint that is checked at commit would refuse a row
@@ -124,64 +123,4 @@ async fn insert_new_rows(
     }
     copy(connection, known, table, incoming, data).await?;
     Ok(sqlx::raw_sql(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
-}
-
-/// Keeps a publication that the table refused.
-async fn set_aside(
-    connection: &mut PgConnection,
-    origin: &Origin,
-    sequence: Sequence,
-    reason: &sqlx::Error,
-) -> Result<(), WriteError> {
-    let mut reader = origin.journal.reader(sequence.previous(), Watermark::Durable);
-    let slice = loop {
-        match reader.step() {
-            Step::Slice(slice) => break Some(slice),
-            Step::Disk => match reader.read_disk_async().await {
-                Ok(Some(slice)) => break Some(slice),
-                Ok(None) => {}
-                Err(error) if error.is_loss() => break None,
-                Err(error) => return Err(error.into()),
-            },
-            Step::CaughtUp => break None,
-        }
-    };
-    let record = slice.as_ref().and_then(|slice| slice.batch().find(sequence));
-    // A dead letter is a message that can be mapped anew.
-    let own = match record {
-        Some(Record::Presence(presence)) => Some((presence.device, "a connection")),
-        Some(Record::Command(command)) => Some((command.device, "a command")),
-        _ => None,
-    };
-    if let Some((device, about)) = own {
-        tracing::error!(%sequence, device, about, %reason, "the table refused an event of the bridge's own, and does not have it");
-        return Ok(());
-    }
-    let Some(Record::Publication { publication, .. }) = record else {
-        tracing::error!(%sequence, %reason, "the table refused an event, and the journal does not have it any more");
-        return Ok(());
-    };
-    let mut event = Vec::new();
-    origin.mapper.map(&publication).write_json(&mut event);
-    tracing::warn!(%sequence, topic = publication.topic, %reason, "the table refused an event; it is in mqtt.dead_letters");
-    sqlx::query(
-        "insert into mqtt.dead_letters (journal, sequence, received_at, topic, client_id, payload, reason, event, qos,
-             retain, guaranteed, properties)
-         values ($1, $2, $3::text::timestamptz, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing",
-    )
-    .bind(origin.journal.id())
-    .bind(sequence.0.cast_signed())
-    .bind(publication.received.to_string())
-    .bind(publication.topic)
-    .bind(publication.client_id)
-    .bind(publication.payload)
-    .bind(reason.to_string())
-    .bind(String::from_utf8_lossy(&event))
-    .bind(i16::from(u8::from(publication.qos)))
-    .bind(publication.retain)
-    .bind(publication.guaranteed)
-    .bind(publication.properties.as_bytes())
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -150,6 +150,7 @@ impl Cluster {
         let data = self.disk.outside("data");
         fs::remove_dir_all(&data).unwrap();
         assert!(Command::new("cp").arg("-a").args([copy, &*data]).status().unwrap().success());
+        fs::remove_dir_all(copy).unwrap();
     }
 
     /// Takes all room on its disk.

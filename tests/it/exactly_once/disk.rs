@@ -14,8 +14,8 @@ use crate::support::process::Process;
 /// Holds what the rounds write; the file takes only what is written.
 const BYTES: u64 = 4 << 30;
 
-/// What mounts it, says so, and stays.
-const HOLD: &str = "mount -o loop \"$1\" \"$2\" && echo mounted && exec sleep infinity";
+/// What mounts it, says so, and stays. What is removed on it gives its room in the file back.
+const HOLD: &str = "mount -o loop,discard \"$1\" \"$2\" && echo mounted && exec sleep infinity";
 
 pub struct Disk {
     mount_point: PathBuf,

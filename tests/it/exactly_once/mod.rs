@@ -46,6 +46,9 @@ use crate::{
 /// what they have left.
 const PACE: Duration = Duration::from_millis(3);
 
+/// Most acknowledgements that come before a fault: a second or two of load.
+const ACKNOWLEDGEMENTS: u64 = 800;
+
 /// Longest pause of a fault, in milliseconds.
 const PAUSE: u64 = 400;
 
@@ -95,7 +98,7 @@ impl Scene {
         let (more, progress, address) = (AtomicBool::new(true), AtomicU64::new(0), bridge.addresses.mqtt);
         let server = cluster.options();
         let trouble = async {
-            after(&progress, random.between(50, 1500)).await;
+            after(&progress, random.between(50, ACKNOWLEDGEMENTS)).await;
             strike(fault, Place { random, cluster, proxy, bridge, others, complaints }).await;
             more.store(false, Ordering::Relaxed);
         };
@@ -118,6 +121,7 @@ impl Scene {
         self.check().await;
         self.end_bridge();
         copy_directory(&copy, &self.bridge.data_dir().to_owned());
+        std::fs::remove_dir_all(&copy).unwrap();
         self.bridge.restart().await;
         self.bridge.complaint(0, "restored from an older copy").await;
         self.works().await;
@@ -131,7 +135,7 @@ impl Scene {
         let (more, progress, address) = (AtomicBool::new(true), AtomicU64::new(0), bridge.addresses.mqtt);
         let server = cluster.options();
         let end = async {
-            after(&progress, random.between(50, 1500)).await;
+            after(&progress, random.between(50, ACKNOWLEDGEMENTS)).await;
             more.store(false, Ordering::Relaxed);
         };
         tokio::join!(run(publishers, address, &more, &progress), others.run(&server, &more), end);

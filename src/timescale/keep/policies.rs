@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
-use super::{error::WriteError, keep::Keep, schema::EventsTable};
+use super::relation::{Ages, Relation};
+use crate::timescale::error::WriteError;
 
 const DAY: u64 = 24 * 3600;
 
@@ -39,11 +40,11 @@ impl Kind {
 /// Makes, changes and removes policies until they are what is wanted.
 pub async fn reconcile(
     connection: &mut PgConnection,
-    table: &EventsTable,
+    table: &Relation<'_>,
     schema: &str,
-    keep: Keep,
+    ages: Ages,
 ) -> Result<(), WriteError> {
-    for (kind, wanted) in [(Kind::Retention, keep.retention), (Kind::Compression, keep.compress_after)] {
+    for (kind, wanted) in [(Kind::Retention, ages.retention), (Kind::Compression, ages.compress_after)] {
         let found = find(connection, table, kind, wanted).await?;
         match (wanted, found) {
             (Some(_), Some(true)) | (None, None) => {}
@@ -68,7 +69,7 @@ pub async fn reconcile(
 /// Whether there is a policy, and whether it is the one that is wanted.
 async fn find(
     connection: &mut PgConnection,
-    table: &EventsTable,
+    table: &Relation<'_>,
     kind: Kind,
     wanted: Option<Duration>,
 ) -> Result<Option<bool>, sqlx::Error> {
@@ -77,19 +78,32 @@ async fn find(
         None => "false".to_owned(),
     };
     let sql = format!(
-        "select {same} from timescaledb_information.jobs j
-         join pg_namespace n on n.nspname = j.hypertable_schema
-         join pg_class c on c.relnamespace = n.oid and c.relname = j.hypertable_name
-         where c.oid = to_regclass('{}') and j.proc_name = 'policy_{}'",
-        table.name,
-        kind.name()
+        "select {same} from timescaledb_information.jobs j where j.proc_name = 'policy_{}' and {}",
+        kind.name(),
+        is_of(table.name)
     );
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(connection).await
 }
 
+/// SQL for whether a job `j` is of a hypertable, or of a continuous aggregate, under whose name or under that of
+/// what it is made of a version of TimescaleDB may list it.
+pub fn is_of(relation: &str) -> String {
+    format!(
+        "(j.hypertable_schema, j.hypertable_name) in (
+             select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.oid = to_regclass('{relation}')
+             union all
+             select a.materialization_hypertable_schema, a.materialization_hypertable_name
+             from timescaledb_information.continuous_aggregates a
+             join pg_namespace n on n.nspname = a.view_schema
+             join pg_class c on c.relnamespace = n.oid and c.relname = a.view_name
+             where c.oid = to_regclass('{relation}'))"
+    )
+}
+
 async fn put(
     transaction: &mut PgTransaction<'_>,
-    table: &EventsTable,
+    table: &Relation<'_>,
     schema: &str,
     kind: Kind,
     age: Duration,
@@ -97,7 +111,7 @@ async fn put(
     if kind == Kind::Compression {
         enable_compression(transaction, table).await?;
     }
-    let (name, kind, age) = (&table.name, kind.name(), interval(age));
+    let (name, kind, age) = (table.name, kind.name(), interval(age));
     let sql = format!(
         "select {schema}.remove_{kind}_policy('{name}', if_exists => true);
          select {schema}.add_{kind}_policy('{name}', interval '{age}');
@@ -106,25 +120,24 @@ async fn put(
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **transaction).await.map(drop)
 }
 
-/// With the pod's own settings; what a table has already is left as it is, for chunks may be
+/// What a table has already is left as it is, for chunks may be
 /// compressed by it.
-async fn enable_compression(transaction: &mut PgTransaction<'_>, table: &EventsTable) -> Result<(), sqlx::Error> {
+async fn enable_compression(transaction: &mut PgTransaction<'_>, table: &Relation<'_>) -> Result<(), sqlx::Error> {
     let is_enabled: bool = sqlx::query_scalar(
         "select coalesce(bool_or(h.compression_enabled), false) from timescaledb_information.hypertables h
          join pg_namespace n on n.nspname = h.hypertable_schema
          join pg_class c on c.relnamespace = n.oid and c.relname = h.hypertable_name where c.oid = to_regclass($1)",
     )
-    .bind(&table.name)
+    .bind(table.name)
     .fetch_one(&mut **transaction)
     .await?;
     if is_enabled {
         return Ok(());
     }
+    let (name, [segments, order]) = (table.name, table.compressed_by);
     let sql = format!(
-        "alter table {} set (timescaledb.compress, timescaledb.compress_segmentby = 'user_id, {}',
-         timescaledb.compress_orderby = 'timestamp desc')",
-        table.name,
-        table.layout.form.subject_type()
+        "alter table {name} set (timescaledb.compress, timescaledb.compress_segmentby = '{segments}',
+         timescaledb.compress_orderby = '{order}')"
     );
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **transaction).await.map(drop)
 }
@@ -132,19 +145,19 @@ async fn enable_compression(transaction: &mut PgTransaction<'_>, table: &EventsT
 /// Removes a policy if the bridge has made it.
 async fn remove_own(
     transaction: &mut PgTransaction<'_>,
-    table: &EventsTable,
+    table: &Relation<'_>,
     schema: &str,
     kind: Kind,
 ) -> Result<bool, sqlx::Error> {
     // A role that may not write there has made none.
     let sql = "select has_table_privilege('mqtt.policies', 'delete')
         and exists (select from pg_class where oid = to_regclass($1) and pg_has_role(relowner, 'usage'))";
-    let may: bool = sqlx::query_scalar(sql).bind(&table.name).fetch_one(&mut **transaction).await?;
+    let may: bool = sqlx::query_scalar(sql).bind(table.name).fetch_one(&mut **transaction).await?;
     if !may {
         return Ok(false);
     }
     let delete =
-        sqlx::query("delete from mqtt.policies where relation = $1 and kind = $2").bind(&table.name).bind(kind.name());
+        sqlx::query("delete from mqtt.policies where relation = $1 and kind = $2").bind(table.name).bind(kind.name());
     if delete.execute(&mut **transaction).await?.rows_affected() == 0 {
         return Ok(false);
     }

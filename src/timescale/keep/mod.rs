@@ -1,4 +1,4 @@
-//! Keeps what should be kept: old events go, or are compressed, as the configuration says.
+//! Keeps what should be kept: old events and measurements go, or are compressed, as the configuration says.
 //!
 //! | the table | `retention` | `compress_after` |
 //! | --- | --- | --- |
@@ -6,11 +6,20 @@
 //! | a hypertable, Apache licence | `drop_chunks`, from here | not possible, and said so |
 //! | a plain table | DELETE in batches, from here | not possible, and said so |
 //!
+//! `events` and `measurements` say what there is of each; one that fails does not keep the other from being looked
+//! after. `measurements` has an order to keep between values and rollups.
+//!
 //! One task, [`Keeper::run`], with a session of its own for as long as a run takes: at the start, and
 //! then about every hour. Of several bridges one runs at a time, by an advisory lock of the
 //! session. Policies are looked at as often, so that the configuration stays the truth. A failure
 //! is told once for each reason and tried again; nothing else waits for it. What is not possible is no
 //! failure, which health would show for ever: it is said once.
+
+mod events;
+mod expire;
+mod measurements;
+mod policies;
+mod relation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +27,13 @@ use parking_lot::Mutex;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+pub use self::measurements::KeepMeasurements;
 use super::{
     error::{WriteError, within},
-    expire,
     inspect::inspect,
     licence::TimescaleDb,
     pause::jittered,
-    policies,
-    schema::{EventsTable, TableKind, pending, resolve},
+    schema::{pending, resolve},
     settings::Settings,
 };
 use crate::limits;
@@ -33,20 +41,22 @@ use crate::limits;
 /// Key of the advisory lock: "synapmqt" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"synapmqt");
 
-/// How long events are kept, and how.
+/// How long what is stored is kept, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
     /// Age at which events go; none: never.
     pub retention: Option<Duration>,
     /// Age at which they are compressed; none: never.
     pub compress_after: Option<Duration>,
+    /// Measurements.
+    pub measurements: KeepMeasurements,
 }
 
 impl Keep {
     /// Whether nothing was asked for.
     #[must_use]
-    pub const fn is_nothing(self) -> bool {
-        self.retention.is_none() && self.compress_after.is_none()
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
     }
 }
 
@@ -172,35 +182,21 @@ async fn keep_alone(connection: &mut PgConnection, settings: &Settings) -> Resul
     let table = inspect(connection, &name).await?;
     let lock_timeout = ("lock_timeout", &*format!("{}ms", limits::KEEP_LOCK_TIMEOUT.as_millis()));
     settings.prepare(connection, &[lock_timeout]).await?;
-    let extension = match table.kind {
-        TableKind::Hypertable => TimescaleDb::detect(connection).await?,
-        TableKind::Plain | TableKind::WithoutTimescale => None,
-    };
-    match extension {
-        Some(TimescaleDb { licence, schema }) if licence.is_community() => {
-            policies::reconcile(connection, &table, &schema, settings.keep).await?;
-            Ok(Vec::new())
-        }
-        Some(TimescaleDb { schema, .. }) => {
-            if let Some(age) = settings.keep.retention {
-                expire::drop_chunks(connection, &table, &schema, age).await?;
-            }
-            Ok(uncompressed(
-                settings.keep,
-                &table,
-                "TimescaleDB here is the Apache-licensed edition, which has no compression",
-            ))
-        }
-        None => {
-            if let Some(age) = settings.keep.retention {
-                expire::delete(connection, &table, age).await?;
-            }
-            Ok(uncompressed(settings.keep, &table, "it is a plain table"))
-        }
-    }
+    let extension = TimescaleDb::detect(connection).await?;
+    let of_events = events::keep(connection, &table, extension.as_ref(), settings.keep).await;
+    let of_measurements = measurements::keep(connection, extension.as_ref(), settings.keep).await?;
+    let mut impossible = of_events?;
+    impossible.extend(of_measurements);
+    Ok(impossible)
 }
 
-fn uncompressed(keep: Keep, table: &EventsTable, reason: &str) -> Vec<String> {
-    let shortfall = || format!("`timescale.compress_after` has no effect on `{}`: {reason}", table.name);
-    keep.compress_after.map(|_| shortfall()).into_iter().collect()
+/// Says that `key` has no effect, where it is set.
+fn uncompressed(key: &str, wanted: Option<Duration>, table: &str, is_plain: bool) -> Vec<String> {
+    let reason = if is_plain {
+        "it is a plain table"
+    } else {
+        "TimescaleDB here is the Apache-licensed edition, which has no compression"
+    };
+    let shortfall = || format!("`{key}` has no effect on `{table}`: {reason}");
+    wanted.map(|_| shortfall()).into_iter().collect()
 }

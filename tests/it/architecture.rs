@@ -39,7 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Whom the wiring may know.
-const EVERYONE: [&str; 14] = [
+const EVERYONE: [&str; 15] = [
     "auth",
     "certs",
     "config",

@@ -333,12 +333,13 @@ impl Dispatcher {
 
     fn set_needed(&self, complete_to: Sequence) {
         let broker = &self.dispatch.broker;
-        let needed = [broker.sessions.oldest_needed(), self.dispatch.commands.oldest_needed()];
-        let lowest = needed.into_iter().flatten().min().map_or(complete_to, Sequence::previous);
+        let lowest = broker.sessions.oldest_needed().map_or(complete_to, Sequence::previous);
+        // One command that waits for a month is no reason to warn all the time: it is told of when it is lost.
+        let commands = self.dispatch.commands.oldest_needed().map_or(complete_to, Sequence::previous);
         let backlog = broker.journal.position_within(broker.settings.maximum_backlog_bytes);
         if lowest < backlog {
             tracing::warn!(oldest = %lowest.next(), "messages for sessions that have not taken them for too long may be lost");
         }
-        self.needed.set(lowest.max(backlog).min(complete_to));
+        self.needed.set(lowest.min(commands).max(backlog).min(complete_to));
     }
 }

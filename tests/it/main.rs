@@ -10,6 +10,7 @@ mod architecture;
 mod authentication;
 mod browser;
 mod certificates;
+mod client_library;
 mod crash;
 mod crash_subscribers;
 mod dead_letters;

@@ -1,4 +1,5 @@
-//! The page's files and the description of the API, part of the program. A file is a route of its own, made at start.
+//! The page's files, the client library that it uses, and the description of the API, part of the program. A file is a
+//! route of its own, made at start.
 
 use axum::{
     Router,
@@ -21,7 +22,12 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 
 #[derive(RustEmbed)]
 #[folder = "src/http/page/"]
-struct Files;
+struct Page;
+
+/// What programs get as the package `@synap/mqtt-stream`.
+#[derive(RustEmbed)]
+#[folder = "clients/js/src/"]
+struct Client;
 
 #[derive(Clone)]
 struct Asset {
@@ -32,13 +38,15 @@ struct Asset {
 
 /// A route for each file.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Files::iter().filter_map(|path| Some((path.clone(), Asset::new(&path, Files::get(&path)?)))).fold(
-        Router::new(),
-        |router, (path, asset)| {
-            let path = if path == INDEX { "/".to_owned() } else { format!("/{path}") };
-            router.route(&path, get(move |headers: HeaderMap| async move { asset.answer(&headers) }))
-        },
-    )
+    files::<Page>("").chain(files::<Client>("client/")).fold(Router::new(), |router, (path, asset)| {
+        let path = if path == INDEX { "/".to_owned() } else { format!("/{path}") };
+        router.route(&path, get(move |headers: HeaderMap| async move { asset.answer(&headers) }))
+    })
+}
+
+/// Files of a folder, below `prefix`.
+fn files<F: RustEmbed>(prefix: &str) -> impl Iterator<Item = (String, Asset)> {
+    F::iter().filter_map(move |path| Some((format!("{prefix}{path}"), Asset::new(&path, F::get(&path)?))))
 }
 
 impl Asset {

@@ -9,6 +9,13 @@
 //   {"fill": [selector, text]}     text of a field
 //   {"back": true}                 one step back in the page's history
 //   {"show": {width, height, dark}}  another window, light or dark
+//   {"offline": true}              the network is gone, or back
+//   {"frozen": true}               the page sleeps as one that nobody sees, or wakes
+//   {"faults": true}               what axe-core finds wrong for people who cannot see, or not well
+//   {"heap": true}                 bytes that scripts hold, behind a garbage collection
+// Errors of scripts, violations of the page's policy and requests to other hosts are told on standard error.
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -26,7 +33,16 @@ const browser = await chromium.launch({
   ],
 });
 const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+const debug = await page.context().newCDPSession(page);
 page.on("pageerror", (error) => console.error(`page error: ${error.message}`));
+page.on("console", (message) => {
+  if (message.text().includes("Content Security Policy")) console.error(`page error: ${message.text()}`);
+});
+page.on("request", (request) => {
+  const { hostname, protocol } = new URL(request.url());
+  if (protocol.startsWith("http") && hostname !== "127.0.0.1") console.error(`page error: a request to ${request.url()}`);
+});
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const commands = {
   open: async (url) => void (await page.goto(url, { waitUntil: "domcontentloaded" })),
@@ -48,6 +64,17 @@ const commands = {
   show: async ({ width, height, dark }) => {
     await page.setViewportSize({ width, height });
     await page.emulateMedia({ colorScheme: dark ? "dark" : "light" });
+  },
+  offline: (isOffline) => page.context().setOffline(isOffline),
+  frozen: (isFrozen) => debug.send("Page.setWebLifecycleState", { state: isFrozen ? "frozen" : "active" }),
+  faults: async () => {
+    await page.evaluate(`window.axe ?? (() => { ${axe} })()`);
+    const { violations } = await page.evaluate("axe.run()");
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+  },
+  heap: async () => {
+    await debug.send("HeapProfiler.collectGarbage");
+    return (await debug.send("Runtime.getHeapUsage")).usedSize;
   },
   screenshot: async (path) => void (await page.screenshot({ path, fullPage: true })),
 };

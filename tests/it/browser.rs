@@ -67,6 +67,47 @@ async fn chromium_resumes_without_gap_or_repeat() {
     bridge.finish(&[]).await;
 }
 
+/// The client library in the page, over one of its transports.
+async fn the_library_resumes(transport: &str) {
+    let mut bridge = Bridge::start().await;
+    let proxy = ChaosProxy::to(bridge.addresses.http).await;
+    let mut browser = Browser::open(&format!("http://{}/", proxy.address)).await;
+    browser.subscribe(transport, "numbers/#").await;
+    browser.holds("opened === 1").await;
+    lose_and_resume(&mut bridge, &proxy, async || {
+        browser.evaluate("heard").await.as_array().unwrap().iter().filter_map(number).collect()
+    })
+    .await;
+    assert!(browser.evaluate("opened").await.as_u64() >= Some(3), "the connection was never lost");
+
+    // A network that is gone, and a page that sleeps while its connections are cut.
+    let mut up_to = 150;
+    for hardship in ["offline", "frozen"] {
+        browser.does(json!({ hardship: true })).await;
+        proxy.cut();
+        publish(&bridge, up_to..up_to + 20).await;
+        proxy.restore();
+        browser.does(json!({ hardship: false })).await;
+        up_to += 20;
+        browser.holds(&format!("heard.length >= {up_to}")).await;
+    }
+    let heard: Vec<_> = browser.evaluate("heard").await.as_array().unwrap().iter().filter_map(number).collect();
+    assert_eq!(heard, (0..up_to).collect::<Vec<_>>());
+    assert_eq!(browser.errors(), [""; 0]);
+    drop(browser);
+    bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_library_in_chromium_resumes_over_server_sent_events() {
+    the_library_resumes("sse").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_library_in_chromium_resumes_over_websocket() {
+    the_library_resumes("websocket").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_eventsource_package_resumes_without_gap_or_repeat() {
     let mut bridge = Bridge::start().await;
@@ -104,9 +145,21 @@ async fn the_page_shows_devices_values_and_plots() {
         let payload = json!({ "temperature": temperature, "pressure": 1000 + tenth }).to_string();
         device.publish("devices/pump-7/telemetry", payload, 1).await;
     }
-    shows(&["pump-7", "temperature", "pressure", "1099"]).await;
+    // In the fleet, and by itself.
+    shows(&["pump-7", "temperature", "pressure", "1,099"]).await;
+    browser.does(json!({ "click": "#devices a" })).await;
+    assert_eq!(browser.evaluate("location.search").await, "?device=pump-7");
+    let mut shows = async |what: &[&str]| {
+        eventually(&format!("{what:?} on the page"), async || {
+            let text = browser.evaluate("document.getElementById('view-device').innerText").await;
+            let text = text.as_str().unwrap();
+            what.iter().all(|part| text.contains(part)).then_some(())
+        })
+        .await;
+    };
+    shows(&["pump-7", "temperature", "pressure", "1,099", "100 events"]).await;
 
-    // What happened while the page was cut off is on it afterwards, and after a restart too.
+    // What happened while the page was cut off is on it afterwards, after a restart too, and after it has slept.
     proxy.cut();
     device.publish("devices/pump-7/telemetry", r#"{"temperature":77.25}"#, 1).await;
     proxy.restore();
@@ -118,21 +171,30 @@ async fn the_page_shows_devices_values_and_plots() {
     device.publish("devices/pump-7/telemetry", r#"{"temperature":88.75}"#, 1).await;
     proxy.retarget(bridge.addresses.http);
     shows(&["88.75"]).await;
+    browser.does(json!({ "frozen": true })).await;
+    proxy.cut();
+    device.publish("devices/pump-7/telemetry", r#"{"temperature":99.5}"#, 1).await;
+    proxy.restore();
+    browser.does(json!({ "frozen": false })).await;
+    browser.holds("document.getElementById('view-device').innerText.includes('99.5')").await;
 
     // A page opened later shows the device, that it is there, and what it said before.
-    let mut later = Browser::open(&format!("http://{}/", proxy.address)).await;
+    let mut later = Browser::open(&format!("http://{}/?device=pump-7", proxy.address)).await;
     eventually("the device on a new page", async || {
         let text = later.evaluate("document.body.innerText").await;
         let text = text.as_str().unwrap();
-        ["pump-7", "online", "88.75", "1,099"].iter().all(|part| text.contains(part)).then_some(())
+        ["pump-7", "online", "99.5", "1,099"].iter().all(|part| text.contains(part)).then_some(())
     })
     .await;
     later.does(json!({ "select": ["#span", "1d"] })).await;
-    let count = "Math.max(...[...document.querySelectorAll('canvas')].map(({ plot }) => plot.field.history?.times.length ?? 0))";
-    eventually("history on the plots", async || (later.evaluate(count).await.as_u64() > Some(0)).then_some(())).await;
+    later
+        .holds(
+            "[...document.querySelectorAll('.plot canvas')].some(({ plot }) => plot.field.history?.times.length > 0)",
+        )
+        .await;
     assert_eq!(later.errors(), [""; 0]);
 
-    assert!(browser.evaluate("document.querySelectorAll('canvas, svg').length").await.as_u64() >= Some(2), "plots");
+    assert!(browser.evaluate("document.querySelectorAll('.plot canvas').length").await.as_u64() >= Some(2), "plots");
     browser.screenshot("page").await;
     assert_eq!(browser.errors(), [""; 0]);
     drop(browser);

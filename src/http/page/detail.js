@@ -1,6 +1,7 @@
 // The chosen device: a plot for each number, or for one of them, and a line for every other value.
 
 import * as address from "./address.js";
+import { colours } from "./colours.js";
 import { byId, element, setText } from "./dom.js";
 import * as format from "./format.js";
 import { History } from "./history.js";
@@ -26,12 +27,13 @@ export class Detail {
       address.write({ metric: this.#metric.value });
       this.#choose();
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    document.addEventListener("theme", () => {
       this.#colours = colours();
       this.#again();
     });
   }
 
+  // Shows a device, or none.
   show(device) {
     this.#each((row) => row.plot.close());
     this.#rows.clear();
@@ -40,9 +42,8 @@ export class Detail {
     this.#metric.replaceChildren(element("option", { value: ALL, textContent: "All metrics" }));
     this.#device = device;
     this.#described = 0;
-    byId("empty").hidden = true;
-    byId("controls").hidden = false;
-    setText(byId("detail-title"), device.name);
+    byId("controls").hidden = !device;
+    if (!device) return;
     this.#choose();
     this.changed(device);
   }
@@ -141,20 +142,4 @@ function age(device, now) {
 function describeSeries(field, text, shown) {
   const between = shown?.count ? `from ${format.value(shown.low)} to ${format.value(shown.high)} in ${shown.count} points` : "no values in this period";
   return `Plot of ${title(field)}: now ${text}, ${between}`;
-}
-
-// A canvas knows no CSS variables: an element with them as its colour tells what they are.
-function colours() {
-  const probe = element("i", { hidden: true });
-  document.body.append(probe);
-  const read = (name) => {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const found = Object.fromEntries(["accent", "line", "quiet", "panel", "text"].map((name) => [name, read(name)]));
-  const accent = (opacity) => found.accent.replace(")", ` / ${opacity})`).replace(/(\d+), (\d+), /, "$1 $2 ");
-  Object.assign(found, { fill: accent(0.2), faded: accent(0), band: accent(0.28) });
-  found.font = getComputedStyle(document.body).fontFamily;
-  probe.remove();
-  return found;
 }

@@ -29,3 +29,9 @@ export function age(at, now) {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
   return `${Math.floor(seconds / 86_400)} d`;
 }
+
+export function bytes(count) {
+  const steps = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const step = Math.min(steps.length - 1, Math.floor(Math.log2(Math.max(count, 1)) / 10));
+  return `${Number((count / 1024 ** step).toPrecision(3))} ${steps[step]}`;
+}

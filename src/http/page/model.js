@@ -2,12 +2,15 @@
 // the device unseen for longest makes room for a new one, the oldest points for new ones.
 
 const DEVICES = 500;
-const FIELDS = 48;
+const FIELDS = 256;
 const DEPTH = 6;
-const POINTS = 1000;
+const POINTS = 1000; // Of one number, as long as all of them together stay below the budget.
+const FEWEST = 30;
+const BUDGET = 1_000_000; // Points of all numbers: 16 MB.
 const TEXT = 200;
 
 // Events that say whether a device is connected; they hold no values of it.
+const COMMANDS = "devices.command."; // Told of by the page's commands.
 const PRESENCE = new Map([
   ["devices.connection.opened", true],
   ["devices.connection.closed", false],
@@ -17,8 +20,20 @@ export class Series {
   times = [];
   values = [];
 
+  static count = 0;
+
+  constructor() {
+    Series.count += 1;
+  }
+
+  // How many points one number has room for.
+  static get room() {
+    return Math.max(FEWEST, Math.min(POINTS, Math.floor(BUDGET / Series.count)));
+  }
+
   add(time, value) {
     const { times, values } = this;
+    const room = Series.room;
     let at = times.length;
     while (at > 0 && times[at - 1] > time) at -= 1;
     if (at === times.length) {
@@ -28,9 +43,9 @@ export class Series {
       times.splice(at, 0, time);
       values.splice(at, 0, value);
     }
-    if (times.length > POINTS + 100) {
-      times.splice(0, times.length - POINTS);
-      values.splice(0, values.length - POINTS);
+    if (times.length > room * 1.1) {
+      times.splice(0, times.length - room);
+      values.splice(0, values.length - room);
     }
   }
 }
@@ -56,7 +71,7 @@ export class Devices {
     if (device) this.all.delete(name);
     else device = { name, count: 0, fields: new Map() };
     this.all.set(name, device);
-    if (this.all.size > DEVICES) this.all.delete(this.all.keys().next().value);
+    if (this.all.size > DEVICES) this.#forget(this.all.keys().next().value);
 
     const time = Date.parse(event.timestamp);
     const seen = Date.parse(event.metadata?.receivedAt) || time;
@@ -67,12 +82,18 @@ export class Devices {
     // The bridge has counted those up to the last that it has told of.
     const count = seen <= device.counted ? device.count : device.count + 1;
     Object.assign(device, { count, seen, type: event.type, topic: event.metadata?.topic });
+    if (event.type.startsWith(COMMANDS)) return device;
     for (const [path, value] of leaves(event.data)) put(device, path, value, time);
     return device;
   }
 
+  #forget(name) {
+    for (const { series } of this.all.get(name).fields.values()) if (series) Series.count -= 1;
+    this.all.delete(name);
+  }
+
   // Takes in what the bridge knows of a device, also of one that has said nothing since the page is open.
-  know({ device: name, online, events, lastSeen, lastType, lastTopic, metrics = {} }) {
+  know({ device: name, online, since, events, lastSeen, lastType, lastTopic, metrics = {} }) {
     let device = this.all.get(name);
     if (!device) {
       if (this.all.size >= DEVICES) return;
@@ -80,7 +101,7 @@ export class Devices {
       this.all.set(name, device);
       for (const [path, { value, timestamp }] of Object.entries(metrics)) put(device, path, value, Date.parse(timestamp));
     }
-    Object.assign(device, { known: true, online, count: Math.max(device.count, events), counted: Date.parse(lastSeen) });
+    Object.assign(device, { known: true, online, since, count: Math.max(device.count, events), counted: Date.parse(lastSeen) });
   }
 }
 

@@ -1,11 +1,11 @@
 // Messages that their route or the table refused, the last first: why, what was in them, and how to have them stored
 // once the fault is mended.
 
+import { ask } from "./api.js";
 import { byId, element, setText } from "./dom.js";
-import * as format from "./format.js";
+import { row } from "./rows.js";
 
 const PAGE = 20;
-const PATIENCE = 15_000;
 const PREVIEW = 4096; // Bytes.
 
 export class Refused {
@@ -21,8 +21,9 @@ export class Refused {
   }
 
   // Begins anew with the last.
-  reload() {
-    return this.#load(null);
+  reload(isKept) {
+    if (isKept) this.#load(null);
+    else setText(this.#about, WITHOUT_DATABASE);
   }
 
   async #load(cursor) {
@@ -30,12 +31,9 @@ export class Refused {
     this.#asking = true;
     try {
       const question = new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) });
-      const answer = await fetch(`/api/dead-letters?${question}`, { signal: AbortSignal.timeout(PATIENCE) });
-      const page = await answer.json();
-      if (answer.ok) this.#show(page, cursor);
-      else setText(this.#about, answer.status === 404 ? WITHOUT_DATABASE : page.detail);
-    } catch {
-      setText(this.#about, "They cannot be listed now.");
+      this.#show(await ask(`/api/dead-letters?${question}`), cursor);
+    } catch (error) {
+      setText(this.#about, error.status === 404 ? WITHOUT_DATABASE : "They cannot be listed now.");
     } finally {
       this.#asking = false;
     }
@@ -44,7 +42,7 @@ export class Refused {
   #show({ deadLetters, nextCursor }, isFurther) {
     // What is open stays so.
     const open = new Set([...this.#list.querySelectorAll("details[open]")].map(({ dataset }) => dataset.letter));
-    const rows = deadLetters.map((letter) => row(letter, open));
+    const rows = deadLetters.map((letter) => letterRow(letter, open));
     if (isFurther) this.#list.append(...rows);
     else this.#list.replaceChildren(...rows);
     this.#cursor = nextCursor;
@@ -57,21 +55,12 @@ export class Refused {
 
 const WITHOUT_DATABASE = "They are kept in a database, and the bridge has none. What a route refuses is an event here, with “rejected” in its metadata.";
 
-function row(letter, open) {
-  const at = Date.parse(letter.receivedAt);
-  const summary = element(
-    "summary",
-    {},
-    element("span", { className: "topic", textContent: letter.topic || `connection of ${letter.device}` }),
-    element("time", { dateTime: letter.receivedAt, textContent: format.time(at, Math.abs(Date.now() - at) * 2) }),
-    element("span", { className: "reason", textContent: letter.reason }),
-  );
-  const details = element("details", {}, summary);
+function letterRow(letter, open) {
+  const item = row(letter.topic || `connection of ${letter.device}`, letter.receivedAt, letter.reason, () => content(letter), "reason");
+  const [details] = item.children;
   details.dataset.letter = `${letter.journal}-${letter.sequence}`;
-  const fill = () => details.append(content(letter));
-  details.addEventListener("toggle", fill, { once: true });
   details.open = open.has(details.dataset.letter);
-  return element("li", {}, details);
+  return item;
 }
 
 function content(letter) {
@@ -82,9 +71,9 @@ function content(letter) {
     "div",
     { className: "letter" },
     element("p", { textContent: `From ${letter.clientId || "a client without a name"}, record ${letter.sequence}. ${name}:` }),
-    element("pre", { textContent: text }),
+    element("pre", { tabIndex: 0, textContent: text }),
     element("p", { textContent: "Once the route is mended, this stores the messages of the topic:" }),
-    element("pre", { textContent: replay }),
+    element("pre", { tabIndex: 0, textContent: replay }),
   );
 }
 

@@ -1,5 +1,6 @@
 // How the bridge is doing: its parts, who reads the journal and how far behind, the database.
 
+import { ask } from "./api.js";
 import { byId, element, setText } from "./dom.js";
 import * as format from "./format.js";
 
@@ -20,7 +21,7 @@ export class State {
   #letters = null;
   #refused;
 
-  // `refused` is called when more messages have been refused.
+  // `refused` is called when more messages have been refused, with whether there is a database that has them.
   constructor(refused) {
     this.#refused = refused;
     this.#look();
@@ -28,8 +29,7 @@ export class State {
 
   async #look() {
     try {
-      const answer = await fetch("/api/consumers", { signal: AbortSignal.timeout(PATIENCE) });
-      if (answer.ok) this.#show(await answer.json());
+      this.#show(await ask("/api/consumers", PATIENCE));
     } catch {
       // The stream's own state tells that the bridge is away.
     } finally {
@@ -42,11 +42,14 @@ export class State {
     this.#chip.hidden = false;
     this.#chip.dataset.state = state;
     setText(this.#text, text);
+    byId("waiting").hidden = !info.database;
+    setText(byId("tile-waiting"), format.value(writer(info).lagRecords));
     byId("parts").replaceChildren(...Object.entries(info.health.components).map(part));
     byId("readers").replaceChildren(...info.consumers.map(reader));
+    showJournal(info.journal);
     byId("figures").replaceChildren(...figures(info));
-    const letters = info.database?.deadLetters ?? 0;
-    if (this.#letters !== letters) this.#refused();
+    const letters = info.database ? info.database.deadLetters : NaN;
+    if (!Object.is(this.#letters, letters)) this.#refused(Boolean(info.database));
     this.#letters = letters;
   }
 }
@@ -55,8 +58,12 @@ export class State {
 function store({ database, consumers }) {
   if (!database) return ["none", "No database"];
   if (!database.connected) return ["stopped", "Database away"];
-  const { lagRecords, lagSeconds } = consumers.find(({ name }) => name === "timescale") ?? { lagRecords: 0, lagSeconds: 0 };
+  const { lagRecords, lagSeconds } = writer({ consumers });
   return lagSeconds < BEHIND ? ["live", "Stored"] : ["reconnecting", `${format.value(lagRecords)} behind, ${seconds(lagSeconds)}`];
+}
+
+function writer({ consumers }) {
+  return consumers.find(({ name }) => name === "timescale") ?? { lagRecords: 0, lagSeconds: 0 };
 }
 
 function part([name, { state, reason }]) {
@@ -73,27 +80,28 @@ function reader({ name, lagRecords, lagSeconds }) {
   return element("tr", {}, head, cell(format.value(lagRecords)), cell(lagRecords ? seconds(lagSeconds) : "–"));
 }
 
+// How full the journal is, as a picture too.
+function showJournal({ bytes, maximumBytes }) {
+  setText(byId("journal-text"), `Journal: ${format.bytes(bytes)} of ${format.bytes(maximumBytes)}`);
+  byId("journal-size").value = bytes / maximumBytes;
+}
+
 function* figures({ journal, database, import: others, streamClients }) {
   const figure = (name, text) => element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: text }));
-  yield figure("Journal", `${size(journal.bytes)} of ${size(journal.maximumBytes)}`);
-  yield figure("Records on disk", `${format.value(journal.durable)}`);
+  const state = database ? (database.connected ? "connected" : "away") : "none";
+  yield figure("Database", state);
+  yield figure("Newest record", `number ${format.value(journal.durable)}`);
   yield figure("Open streams", String(streamClients));
   if (database) {
     yield figure("Events stored since the start", format.value(database.events));
     yield figure("Measurements", format.value(database.measurements));
     yield figure("Sent again, left out", format.value(database.repeats));
     yield figure("Refused", format.value(database.deadLetters));
-    if (database.error) yield figure("Database", database.error);
+    if (database.error) yield figure("Last fault", database.error);
   }
   if (others) yield figure("From other writers", others.standby ? "another bridge takes them over" : format.value(others.imported));
 }
 
 function seconds(number) {
   return number < 1 ? "under 1 s" : format.age(0, number * 1000);
-}
-
-function size(bytes) {
-  const steps = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const step = Math.min(steps.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
-  return `${(bytes / 1024 ** step).toPrecision(3).replace(/\.0+$/, "")} ${steps[step]}`;
 }

@@ -1,54 +1,59 @@
-// The connection: an EventSource that comes back by itself, and by hand where it would not.
+// Events for a part of the page: the newest that are stored, then the stream, without a hole between and without doubles.
 
-const STREAM = "/api/events/stream";
-const RECENT = "/api/events?limit=200";
-const AGAIN_AFTER = 5000;
+import { ask, bridge, wantKey } from "./api.js";
 
-// Calls `on.state` with connecting, live, reconnecting or stopped, `on.event` with each event in
-// order, and `on.gap` where the stream says that events are missing.
-export function connect(on) {
-  let lastId = "";
-  let live = null; // Events that arrived while the recent ones are being fetched; null afterwards.
+const RECENT = 200;
+const TURN = 12; // Milliseconds of events after which the page is drawn.
+
+// Calls `on.event` with each event in order, `on.state` with connecting, open, waiting or closed, and `on.gap` where
+// events are missing. Returns what ends it. A page shows the present, so the bridge may leave out what it cannot keep up
+// with: it says how much that was.
+export function watch(filters, on, transport = "sse") {
+  let live = []; // Events that arrive while the recent ones are asked for; null afterwards.
+  let isFilled = false;
+  let turn = performance.now();
 
   const deliver = (event) => (live ? live.push(event) : on.event(event));
 
-  async function fillOnce() {
-    live = [];
-    let recent = [];
-    try {
-      const answer = await fetch(RECENT, { signal: AbortSignal.timeout(AGAIN_AFTER) });
-      if (answer.ok) recent = (await answer.json()).events.reverse();
-    } catch {
-      // The page works with the stream alone.
-    }
+  async function fill() {
+    isFilled = true;
+    const recent = await recentEvents(filters).catch(() => []); // The page works with the stream alone.
+    if (subscription.state === "closed") return;
     const known = new Set(recent.map((event) => event.id));
-    recent.forEach(on.event);
     const waiting = live.filter((event) => !known.has(event.id));
     live = null;
-    waiting.forEach(on.event);
+    for (const event of [...recent, ...waiting]) on.event(event);
+    on.filled?.(recent.length);
   }
 
-  function open() {
-    const source = new EventSource(lastId ? `${STREAM}?last_event_id=${encodeURIComponent(lastId)}` : STREAM);
-    on.state(lastId ? "reconnecting" : "connecting");
-    source.onmessage = (message) => {
-      const first = !lastId;
-      lastId = message.lastEventId;
-      const event = JSON.parse(message.data);
-      if (event.type !== "connected" || event.id) return deliver(event);
-      on.state("live");
-      if (first) fillOnce();
-    };
-    source.addEventListener("gap", (message) => {
-      lastId = message.lastEventId;
-      on.gap(JSON.parse(message.data));
-    });
-    source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) return on.state("reconnecting");
-      on.state("stopped");
-      setTimeout(open, AGAIN_AFTER);
-    };
-  }
+  const subscription = bridge.subscribe({
+    ...filters,
+    transport,
+    mode: "best-effort",
+    backoff: { base: 500, cap: 10_000 },
+    onEvent(event) {
+      deliver(event);
+      if (performance.now() - turn < TURN) return undefined;
+      return new Promise((resolve) => setTimeout(() => resolve((turn = performance.now())), 0));
+    },
+    onGap: (gap) => on.gap?.(gap),
+    onState(state) {
+      on.state?.(state);
+      if (state === "open" && !isFilled) fill();
+    },
+  });
+  subscription.closed.catch((error) => {
+    if (error.status === 401) wantKey(error);
+    on.refused?.(error);
+  });
+  return () => subscription.close();
+}
 
-  open();
+// Stored events that match, the oldest first.
+async function recentEvents({ topics = [], types = [], devices = [] }) {
+  const question = new URLSearchParams({ limit: RECENT });
+  for (const [name, values] of [["topic", topics], ["type", types], ["device", devices]]) {
+    for (const value of values) question.append(name, value);
+  }
+  return (await ask(`/api/events?${question}`)).events.reverse();
 }

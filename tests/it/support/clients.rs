@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{in_package, process::Process};
+use super::{eventually, in_package, process::Process};
 
 /// An MQTT client that a test drives by lines; see tests/clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,38 @@ impl Browser {
     /// The value of a JavaScript expression in the page.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         self.ask(&json!({ "evaluate": expression })).await
+    }
+
+    /// Subscribes in the page with the client library that the bridge serves, over `transport`; events are kept in `heard`,
+    /// openings counted in `opened`.
+    pub async fn subscribe(&mut self, transport: &str, topic: &str) {
+        let subscribe = format!(
+            "import('/client/index.js').then(({{ MqttStream }}) => {{
+               Object.assign(window, {{ heard: [], opened: 0 }});
+               window.subscription = new MqttStream(location.origin).subscribe({{
+                 transport: '{transport}', topics: ['{topic}'],
+                 onEvent: (event) => void heard.push(event),
+                 onState: (state) => state === 'open' && (opened += 1),
+               }});
+             }})"
+        );
+        self.evaluate(&subscribe).await;
+    }
+
+    /// What axe-core finds wrong for people who cannot see, or not well.
+    pub async fn faults(&mut self) -> Vec<String> {
+        serde_json::from_value(self.ask(&json!({ "faults": true })).await).unwrap()
+    }
+
+    /// Bytes that the page's scripts hold.
+    pub async fn heap(&mut self) -> u64 {
+        self.ask(&json!({ "heap": true })).await.as_f64().unwrap() as u64
+    }
+
+    /// Waits until a JavaScript expression is true in the page.
+    pub async fn holds(&mut self, expression: &str) {
+        let expression = format!("Boolean({expression})");
+        eventually(&expression, async || (self.evaluate(&expression).await == true).then_some(())).await;
     }
 
     /// Does something as a person would: `{"press": "ArrowRight"}`, `{"click": selector}`, …

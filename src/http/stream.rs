@@ -1,16 +1,16 @@
 //! The stream as Server-Sent Events.
 //!
+//! Where the connection can be had, it leaves the HTTP server (`handover`).
+//!
 //! 204 is how a client is told to stop (WHATWG HTML, section 9.2.3): the one that has got all it asked for.
 
 use axum::{
-    body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use futures_util::StreamExt;
 
-use super::{parameters, problem::Problem, routes::Context};
+use super::{handover::Prepared, parameters, problem::Problem, routes::Context};
 
 /// `GET /api/events/stream`
 pub async fn events(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
@@ -19,12 +19,14 @@ pub async fn events(State(context): State<Context>, uri: Uri, headers: HeaderMap
     if streams.is_over(&subscription) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let bodies = streams.open(subscription, context.stop);
+    let client = streams.client(subscription, context.stop);
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-store"),
         // A proxy that buffers would hold events back.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(bodies.map(Ok::<_, std::convert::Infallible>))).into_response())
+    let mut response = headers.into_response();
+    response.extensions_mut().insert(Prepared::new(client));
+    Ok(response)
 }

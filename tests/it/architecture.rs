@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("websocket", &[]),
     ("mqtt", &["journal", "auth", "websocket"]),
     ("timescale", &["journal"]),
-    ("stream", &["journal"]),
+    ("stream", &["journal", "websocket"]),
     ("devices", &["journal"]),
     ("outbound", &["journal"]),
     ("http", &["stream", "timescale", "auth", "websocket", "formats"]),

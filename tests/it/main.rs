@@ -51,5 +51,6 @@ mod tokens;
 mod tour;
 mod transports;
 mod unix_socket;
+mod watchers;
 mod websocket;
 mod wills;

@@ -76,7 +76,6 @@ impl Session {
             }
             Request::Resume { after } => {
                 self.stream()?.resume(after);
-                self.is_told = false;
                 self.window = self.window.take().map(Window::emptied);
                 Ok(())
             }
@@ -94,10 +93,9 @@ impl Session {
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
-            let stream = streams.client(options.begin(filter), self.context.stop.clone());
-            self.stream = Some(Box::new(stream));
+            let subscription = options.begin(filter, self.form(options.window.is_some()));
+            self.stream = Some(Box::new(streams.client(subscription, self.context.stop.clone())));
             self.window = options.window.map(Window::new);
-            self.is_told = false;
             return Ok(());
         };
         if !options.is_empty() {

@@ -304,10 +304,7 @@ pub const POLL_WAIT: Duration = Duration::from_secs(50);
 /// Events that may be under way to a client of the WebSocket that acknowledges them, at most.
 pub const MAXIMUM_STREAM_WINDOW: usize = 1_000;
 
-/// Connections of the stream's WebSocket: some 5 kB each while they are idle.
-pub const EVENT_SOCKETS: usize = 16_384;
-
-/// Bytes of one message that a client of it sends, which is in memory whole: 190 kB of payload in Base64. Larger
+/// Bytes of one message that a client of the WebSocket sends, which is in memory whole: 190 kB of payload in Base64. Larger
 /// ones have `POST /api/publish`.
 pub const SOCKET_MESSAGE_BYTES: usize = 256 << 10;
 
@@ -420,9 +417,17 @@ pub const HISTORY_SCANS: usize = 2;
 /// miss its events.
 pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
-/// Connections to the HTTP server; more are closed at once, and browsers try again. At most
-/// one stream body each is in memory.
-pub const HTTP_CONNECTIONS: usize = 1024;
+/// Connections to the HTTP server, streams and WebSockets among them; more are closed at once, and browsers try again.
+/// An idle stream has about 2 kB of memory, one whose client does not read 64 kB more.
+pub const HTTP_CONNECTIONS: usize = 16_384;
+
+/// Share of the file descriptors that they take at most, unless configured otherwise: half, so that a flood of browsers
+/// leaves devices theirs.
+pub const HTTP_CONNECTIONS_DIVISOR: u64 = 2;
+
+/// Connections to the HTTP server from one address: an office behind one router, with six for each browser. This
+/// machine's own, where proxies are, have no such limit.
+pub const HTTP_CONNECTIONS_PER_ADDRESS: usize = 1_024;
 
 /// Time for a client to send the head of a request, also from one request to the next.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(15);

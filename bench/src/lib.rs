@@ -19,6 +19,8 @@ pub mod process;
 pub mod publisher;
 pub mod receiver;
 pub mod report;
+pub mod source;
 pub mod sse;
 pub mod stamp;
 pub mod watch;
+pub mod watchers;

@@ -186,6 +186,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     // Nobody can show an account there yet.
     let publisher = (!admission.is_required()).then(|| Arc::new(publishing::ByHttp(publishing)) as _);
     let door = Door::new(Arc::clone(&broker), http_terms, admission);
+    let server = http_server(&settings, &descriptors);
     let services = Services {
         publisher,
         commander: Arc::new(commands::ByHttp(commander)),
@@ -204,7 +205,7 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         }),
         health: Arc::new(move || health.snapshot()),
     };
-    listeners.spawn(http::Server::default().run(http, services, stop.listeners.clone()));
+    listeners.spawn(server.run(http, services, stop.listeners.clone()));
     greeting.print()?;
 
     tokio::select! {
@@ -283,6 +284,16 @@ fn broker_settings(settings: &Settings, descriptors: &Descriptors) -> mqtt::Sett
         maximum_handshakes: mqtt.maximum_handshakes.min(handshakes),
         devices: settings.presence.clients(),
         commands: commands::settings(&settings.commands),
+    }
+}
+
+fn http_server(settings: &Settings, descriptors: &Descriptors) -> http::Server {
+    let most = limits::HTTP_CONNECTIONS.min(descriptors.share(limits::HTTP_CONNECTIONS_DIVISOR));
+    http::Server {
+        connections: settings.http.maximum_connections.unwrap_or(most),
+        connections_per_address: settings.http.maximum_connections_per_address,
+        write_timeout: settings.http.write_timeout,
+        ..http::Server::default()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 use serde::{
@@ -16,6 +17,7 @@ use super::{
     Authentication,
     profile::ProfileSettings,
     text::{Text, from_text},
+    units::{duration, number, optional_number, write_duration},
 };
 use crate::{
     limits,
@@ -263,6 +265,16 @@ pub struct HttpSettings {
     /// Whether it may be open to other machines although it asks nobody who they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_anonymous: bool,
+    /// Connections at one time, streams and WebSockets among them; if not given, as many as the file descriptors
+    /// allow.
+    #[serde(deserialize_with = "optional_number::<_, _, 1, 1_000_000>", skip_serializing_if = "Option::is_none")]
+    pub maximum_connections: Option<usize>,
+    /// The same from one address, this machine's excepted.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
+    pub maximum_connections_per_address: usize,
+    /// Time for which a client may take nothing of what waits for it.
+    #[serde(deserialize_with = "duration::<_, 1_000, 3_600_000>", serialize_with = "write_duration")]
+    pub write_timeout: Duration,
 }
 
 impl HttpSettings {
@@ -280,7 +292,15 @@ impl HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { bind: loopback(8080), allowed_origins: Vec::new(), authentication: None, allow_anonymous: false }
+        Self {
+            bind: loopback(8080),
+            allowed_origins: Vec::new(),
+            authentication: None,
+            allow_anonymous: false,
+            maximum_connections: None,
+            maximum_connections_per_address: limits::HTTP_CONNECTIONS_PER_ADDRESS,
+            write_timeout: limits::HTTP_WRITE_TIMEOUT,
+        }
     }
 }
 

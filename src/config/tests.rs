@@ -332,6 +332,15 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
             "pod.toml:2: `http.allowed_origins[0]`: invalid value: string \"https://example.org/\", expected the origin of a web page without a path",
         ),
         (
+            "[http]\nmaximum_connections = 0",
+            "pod.toml:2: `http.maximum_connections`: invalid value: integer `0`, expected a whole number from 1 to 1000000",
+        ),
+        (
+            "[http]\nmaximum_connections_per_address = \"all\"",
+            "pod.toml:2: `http.maximum_connections_per_address`: invalid",
+        ),
+        ("[http]\nwrite_timeout = \"1ms\"", "pod.toml:2: `http.write_timeout`: invalid value"),
+        (
             "[[listener]]\nbind = \"127.0.0.1:1\"\ntls = 7",
             "pod.toml:3: `listener[0].tls`: invalid type: integer `7`, expected true, false, or a table",
         ),

@@ -24,6 +24,13 @@ pub(super) fn number<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MIN: u64,
     T::try_from(number).map_err(|_| de::Error::custom("a bound of this key does not fit its type"))
 }
 
+/// As [`number`], for a key that may be left out.
+pub(super) fn optional_number<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    number::<D, T, MIN, MAX>(deserializer).map(Some)
+}
+
 /// Reads a size of `MIN` to `MAX` bytes: `"128MiB"`, or a plain number of bytes.
 pub(super) fn bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MIN: u64, const MAX: u64>(
     deserializer: D,

@@ -2,8 +2,9 @@
 //! (`publish`, `commands`), who watches (`watchers`), stored events, MQTT sessions, metrics, health, the page at `/`, and the door to MQTT over
 //! WebSocket. Who may what is decided in `caller`.
 //!
-//! One task accepts, one task serves each connection (`server`); a stream is polled by the
-//! task of its connection. Nothing here keeps state of its own: what is shown is injected with
+//! One task accepts (`server`), one task serves each connection (`connection`). Event streams and WebSockets leave
+//! the HTTP server and have tasks of their own (`handover`, `direct`, `socket`), which hold their `places`; where
+//! that cannot be, a stream is polled by the task of its connection. Nothing here keeps state of its own: what is shown is injected with
 //! [`Services`]. Every refusal is an RFC 9457 problem (`problem`) that says what would be
 //! right. Requests are answered to anyone who reaches the address: bind to loopback, or put a
 //! proxy in front that knows its users.
@@ -11,11 +12,15 @@
 mod assets;
 mod caller;
 mod commands;
+mod connection;
+mod direct;
 mod events;
+mod handover;
 mod host;
 mod mqtt;
 mod parameters;
 mod patient;
+mod places;
 mod poll;
 mod problem;
 mod publish;
@@ -27,6 +32,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod watchers;
+mod writing;
 
 use std::{error::Error, sync::Arc, time::Duration};
 

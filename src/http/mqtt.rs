@@ -3,26 +3,37 @@
 use std::{os::fd::RawFd, sync::Arc};
 
 use axum::{extract::Request, http::StatusCode, response::Response};
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::{Services, patient::Patient, problem::Problem};
+use super::{Services, handover::Handover, patient::Patient, places::Place, problem::Problem};
 use crate::{
     types::Peer,
     websocket::{self, Policy, Protocol, WebSocket},
 };
 
 /// The connection that a request came on; an extension of each request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Arrival {
     pub peer: Peer,
     pub descriptor: RawFd,
+    /// Taken by whoever keeps the connection.
+    pub place: Arc<Place>,
+    pub handover: Arc<Handover>,
+}
+
+/// The socket of a connection that is not HTTP any more, with what came behind the handshake.
+pub fn socket(upgraded: Upgraded) -> Option<(TcpStream, axum::body::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Patient<TcpStream>>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 
 /// Answers the handshake, and hands the connection over once the answer is sent.
 pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Result<Response, Problem> {
     let response = websocket::answer(&request, pages, Protocol::Mqtt)?;
-    let arrival = request.extensions().get::<Arrival>().copied();
+    let arrival = request.extensions().get::<Arrival>().cloned();
     // From here on it is an MQTT connection like any other.
     let Some(Arrival { peer, .. }) = arrival.filter(|arrival| services.descriptors.admit_stranger(arrival.descriptor))
     else {
@@ -31,9 +42,13 @@ pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Res
     let upgraded = hyper::upgrade::on(&mut request);
     let door = Arc::clone(&services.mqtt);
     tokio::spawn(async move {
-        match upgraded.await.map(downcast::<TokioIo<Patient<TcpStream>>>) {
-            Ok(Ok(parts)) => door(WebSocket::new(parts.io.into_inner().into_inner(), parts.read_buf), peer),
-            Ok(Err(_)) => tracing::error!(%peer, "an upgraded connection is not the one that was accepted"),
+        match upgraded.await.map(socket) {
+            Ok(Some((socket, early))) => {
+                // MQTT has its keep alive, and clients that may be silent. A socket that refuses is closed already.
+                let _ = SockRef::from(&socket).set_tcp_user_timeout(None);
+                door(WebSocket::new(socket, early), peer);
+            }
+            Ok(None) => tracing::error!(%peer, "an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%peer, %error, "a connection ended before it became a WebSocket"),
         }
     });

@@ -1,6 +1,6 @@
 //! Which path answers with what.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,7 +10,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -18,7 +17,6 @@ use super::{
     watchers,
 };
 use crate::{
-    limits,
     types::{ConsumersInfo, DeadLetterPage, DeviceInfo, DevicePage, HealthSnapshot, SessionInfo, SessionPage},
     websocket::Policy,
 };
@@ -32,30 +30,27 @@ const COMMANDS: &str = "/commands";
 /// Services, and the token that ends streams.
 #[derive(Clone)]
 pub struct Context {
-    pub services: Services,
+    pub services: Arc<Services>,
     /// Which web pages may connect and publish.
     pub pages: Arc<Policy>,
     pub sockets: Sockets,
     pub watchers: Arc<watchers::Watchers>,
+    /// Time for which a client may take nothing of what waits for it.
+    pub patience: Duration,
     pub stop: CancellationToken,
 }
 
-/// The WebSockets of the stream: connections that are no requests any more.
-#[derive(Clone)]
-pub struct Sockets {
-    /// Held by each.
-    pub places: Arc<Semaphore>,
-    pub tasks: TaskTracker,
-}
-
-impl Default for Sockets {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(limits::EVENT_SOCKETS)), tasks: TaskTracker::new() }
-    }
-}
+/// Connections that are no requests any more: streams and WebSockets.
+pub type Sockets = TaskTracker;
 
 /// All routes. With `is_local`, only requests for this machine by name are answered.
-pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_local: bool) -> Router {
+pub fn router(
+    services: Services,
+    sockets: Sockets,
+    patience: Duration,
+    stop: CancellationToken,
+    is_local: bool,
+) -> Router {
     let pages = Arc::new(Policy { allowed_origins: services.allowed_origins.clone(), is_local });
     let router = Router::new()
         .route("/api/events/stream", get(stream::events))
@@ -80,7 +75,7 @@ pub fn router(services: Services, sockets: Sockets, stop: CancellationToken, is_
         .merge(assets::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Context { services, pages, sockets, watchers: Arc::default(), stop });
+        .with_state(Context { services: Arc::new(services), pages, sockets, watchers: Arc::default(), patience, stop });
     let router = if is_local { router.layer(middleware::from_fn(host::require_loopback)) } else { router };
     router.layer(middleware::map_response(guard))
 }
@@ -97,7 +92,7 @@ async fn guard(mut response: Response) -> Response {
 
 async fn dead_letters(State(context): State<Context>, uri: Uri) -> Result<Json<DeadLetterPage>, Problem> {
     let query = parameters::dead_letters(&uri)?;
-    let store = context.services.dead_letters.ok_or_else(|| {
+    let store = context.services.dead_letters.as_ref().ok_or_else(|| {
         let detail = "dead letters are kept in the database, and there is none: what a route refuses is an event whose \
                       metadata has `rejected`";
         Problem::new(StatusCode::NOT_FOUND, detail)

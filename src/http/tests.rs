@@ -684,3 +684,52 @@ async fn requests_that_may_not_become_a_websocket_are_problems() {
     let answer = server.exchange(&request).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
+
+/// Reads until the text has all of these.
+async fn read_text(socket: &mut TcpStream, wanted: &[&str]) -> String {
+    let mut text = Vec::new();
+    loop {
+        let so_far = String::from_utf8_lossy(&text);
+        if wanted.iter().all(|wanted| so_far.contains(wanted)) {
+            return so_far.into_owned();
+        }
+        assert!(socket.read_buf(&mut text).await.unwrap() > 0, "{}", String::from_utf8_lossy(&text));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_leaves_http_also_behind_other_answers() {
+    let server = TestServer::start().await;
+    let stream = "GET /api/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for before in [String::new(), health.to_owned(), health.repeat(20)] {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(format!("{before}{stream}").as_bytes()).await.unwrap();
+        let text = read_text(&mut socket, &["\"connected\"", "retry:"]).await;
+        let answers: Vec<_> = text.split("HTTP/1.1 200 OK\r\n").skip(1).collect();
+        assert_eq!(answers.len(), before.matches("GET").count() + 1, "{text}");
+        let (head, body) = answers.last().unwrap().split_once("\r\n\r\n").unwrap();
+        for header in [
+            "content-type: text/event-stream",
+            "connection: close",
+            "x-content-type-options: nosniff",
+            "cache-control: no-cache, no-store",
+            "date: ",
+        ] {
+            assert!(head.contains(header), "{head}");
+        }
+        assert!(!head.contains("content-length"), "{head}");
+        // Nothing stands around events.
+        assert!(body.starts_with("data: {"), "{body}");
+        publish(&server.journal, "devices/a/t", "1", Qos::AtLeastOnce).await;
+        // What a client says besides is not heard.
+        socket.write_all(b"anything").await.unwrap();
+        read_text(&mut socket, &["\"devices/a/t\""]).await;
+    }
+    let head =
+        server.exchange(&stream.replace("GET", "HEAD").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+}

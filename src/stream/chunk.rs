@@ -1,7 +1,14 @@
-//! Encoded events, ready to be written to any client. They lie as server-sent events without names, which most
-//! clients take as they are; the other forms are made of the same JSON.
+//! Encoded events, ready to be written to any client. They lie as server-sent events without names; named ones, and
+//! messages of WebSockets, are made of the same JSON for the first client that takes them, and shared with all
+//! others. What they take is added up ([`Extra`]) and counts as the window's.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 
@@ -42,6 +49,29 @@ pub struct Chunk {
     frames: Bytes,
     names: String,
     entries: Vec<Entry>,
+    named: OnceLock<Encoded>,
+    messages: OnceLock<Encoded>,
+    extra: Extra,
+}
+
+/// Bytes that chunks hold in other forms than their first, over all chunks that somebody still has.
+#[derive(Clone, Debug, Default)]
+pub struct Extra(Arc<AtomicUsize>);
+
+/// All events of a chunk in another form.
+#[derive(Debug)]
+struct Encoded {
+    frames: Bytes,
+    /// Where each entry's frame ends.
+    ends: Vec<usize>,
+    extra: Extra,
+}
+
+/// The frames of a chunk's events in one form.
+#[derive(Clone, Copy)]
+enum Frames<'a> {
+    First(&'a Chunk),
+    Other(&'a Encoded),
 }
 
 /// What has been collected for one write to one client: whole events, as few copies as can be.
@@ -68,7 +98,7 @@ impl ChunkBuilder {
         frame::begin(AS_ENCODED, Some(id), event.event_type(), &mut self.frames);
         let json = self.frames.len() - start;
         frame::event_json(event, &mut self.frames);
-        frame::end(AS_ENCODED, &mut self.frames);
+        frame::end(AS_ENCODED, start, &mut self.frames);
         let entry = Entry {
             sequence: event.sequence(),
             frame: start..self.frames.len(),
@@ -92,12 +122,13 @@ impl ChunkBuilder {
     }
 
     /// The chunk so far, unless there is nothing in it; the builder is empty again.
-    pub fn take(&mut self) -> Option<Chunk> {
+    pub fn take(&mut self, extra: &Extra) -> Option<Chunk> {
         let Self { mut frames, mut names, mut entries } = std::mem::take(self);
         frames.shrink_to_fit();
         names.shrink_to_fit();
         entries.shrink_to_fit();
-        (!entries.is_empty()).then(|| Chunk { frames: frames.into(), names, entries })
+        let (named, messages, extra) = (OnceLock::new(), OnceLock::new(), extra.clone());
+        (!entries.is_empty()).then(|| Chunk { frames: frames.into(), names, entries, named, messages, extra })
     }
 }
 
@@ -120,34 +151,57 @@ impl Chunk {
     /// Adds what `filter` wants of the events after `cursor` and up to `limit` to `body`, as far as it has room.
     /// Returns the cursor behind what was added or passed over.
     pub fn collect(&self, cursor: Sequence, limit: Sequence, filter: &Filter, form: Form, body: &mut Body) -> Sequence {
-        let entries = self.after(cursor);
-        let within = entries.partition_point(|entry| entry.sequence <= limit);
-        let entries = entries.get(..within).unwrap_or_default();
-        if form == AS_ENCODED {
-            self.share(cursor, entries, filter, body)
-        } else {
-            self.copy(cursor, entries, filter, form, body)
+        let first = self.entries.partition_point(|entry| entry.sequence <= cursor);
+        let end = self.entries.partition_point(|entry| entry.sequence <= limit).max(first);
+        let frames = match form {
+            AS_ENCODED => Frames::First(self),
+            Form::Sse { .. } => Frames::Other(self.named.get_or_init(|| self.encode(form))),
+            Form::Messages => Frames::Other(self.messages.get_or_init(|| self.encode(form))),
+            // For clients that are looked after one message at a time anyway.
+            Form::Lines => {
+                return self.copy(cursor, self.entries.get(first..end).unwrap_or_default(), filter, form, body);
+            }
+        };
+        self.share(cursor, first..end, filter, frames, body)
+    }
+
+    fn encode(&self, form: Form) -> Encoded {
+        let mut frames = Vec::with_capacity(self.frames.len() + self.frames.len() / 8);
+        let mut ends = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            self.write(entry, form, true, &mut frames);
+            ends.push(frames.len());
         }
+        frames.shrink_to_fit();
+        Encoded::new(frames, ends, self.extra.clone())
     }
 
     /// Adds events as they are: those that lie side by side at once, and the first of them without a copy.
-    fn share(&self, cursor: Sequence, entries: &[Entry], filter: &Filter, body: &mut Body) -> Sequence {
+    fn share(
+        &self,
+        cursor: Sequence,
+        places: Range<usize>,
+        filter: &Filter,
+        frames: Frames<'_>,
+        body: &mut Body,
+    ) -> Sequence {
         let mut reached = cursor;
         let mut run = 0..0;
-        for entry in entries {
+        for (at, entry) in self.entries.iter().enumerate().take(places.end).skip(places.start) {
             if self.is_wanted(entry, filter) {
-                if !body.has_room(run.len() + entry.frame.len(), run.is_empty()) {
+                let frame = frames.range(at);
+                if !body.has_room(run.len() + frame.len(), run.is_empty()) {
                     break;
                 }
-                if run.end != entry.frame.start || run.is_empty() {
-                    body.push(self.frames.slice(run));
-                    run = entry.frame.start..entry.frame.start;
+                if run.end != frame.start || run.is_empty() {
+                    body.push(frames.slice(run));
+                    run = frame.start..frame.start;
                 }
-                run.end = entry.frame.end;
+                run.end = frame.end;
             }
             reached = entry.sequence;
         }
-        body.push(self.frames.slice(run));
+        body.push(frames.slice(run));
         reached
     }
 
@@ -201,9 +255,10 @@ impl Chunk {
         let (before_id, behind_id) = AROUND_ID;
         let id = frame.get(before_id..entry.json.saturating_sub(behind_id)).unwrap_or_default();
         let id = with_id.then(|| std::str::from_utf8(id).unwrap_or_default());
+        let start = out.len();
         frame::begin(form, id, self.names.get(entry.event_type.clone()).unwrap_or_default(), out);
         out.extend_from_slice(frame.get(entry.json..frame.len() - BEHIND_JSON).unwrap_or_default());
-        frame::end(form, out);
+        frame::end(form, start, out);
     }
 
     fn is_wanted(&self, entry: &Entry, filter: &Filter) -> bool {
@@ -214,6 +269,51 @@ impl Chunk {
                 name(&entry.event_type),
                 entry.device.clone().map(|device| device.map(|range| name(&range))),
             )
+    }
+}
+
+impl Extra {
+    /// How many they are.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Encoded {
+    fn new(frames: Vec<u8>, ends: Vec<usize>, extra: Extra) -> Self {
+        let encoded = Self { frames: frames.into(), ends, extra };
+        encoded.extra.0.fetch_add(encoded.footprint(), Ordering::Relaxed);
+        encoded
+    }
+
+    fn footprint(&self) -> usize {
+        self.frames.len() + self.ends.len() * size_of::<usize>()
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        self.extra.0.fetch_sub(self.footprint(), Ordering::Relaxed);
+    }
+}
+
+impl Frames<'_> {
+    /// Where the frame of an entry lies.
+    fn range(self, at: usize) -> Range<usize> {
+        match self {
+            Self::First(chunk) => chunk.entries.get(at).map_or(0..0, |entry| entry.frame.clone()),
+            Self::Other(encoded) => {
+                let end = |at: usize| encoded.ends.get(at).copied().unwrap_or_default();
+                at.checked_sub(1).map_or(0, end)..end(at)
+            }
+        }
+    }
+
+    fn slice(self, range: Range<usize>) -> Bytes {
+        match self {
+            Self::First(chunk) => chunk.frames.slice(range),
+            Self::Other(encoded) => encoded.frames.slice(range),
+        }
     }
 }
 

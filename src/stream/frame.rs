@@ -2,7 +2,8 @@
 //!
 //! *Server-sent events* (WHATWG HTML, section 9.2), as the pod's clients expect them: every block ends in an
 //! empty line, and no field's value holds a line end: what a client's parser sees is what was meant, whatever a
-//! device sent. *Lines*: one JSON object each, which a transport puts into messages of its own.
+//! device sent. *Lines*: one JSON object each, which a transport puts into messages of its own. *Messages*: the same
+//! objects, each in a WebSocket message already, so that they can be shared by all clients that take them as they are.
 
 use std::{fmt, io::Write};
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::shown::Shown;
-use crate::{limits, types::LastEventId};
+use crate::{limits, types::LastEventId, websocket::message};
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum Form {
     },
     /// A JSON object with a `type` on each line.
     Lines,
+    /// The same objects, each as a WebSocket message of text.
+    Messages,
+}
+
+impl Form {
+    /// Whether it is made of JSON objects.
+    const fn is_json(self) -> bool {
+        matches!(self, Self::Lines | Self::Messages)
+    }
 }
 
 impl Default for Form {
@@ -75,8 +85,8 @@ pub fn connected(form: Form, client: Uuid, at: Option<LastEventId>, out: &mut Ve
         client_id: Uuid,
     }
     let data = Connected { client_id: client };
-    if form == Form::Lines {
-        return line("connected", at, data, out);
+    if form.is_json() {
+        return object(form, "connected", at, data, out);
     }
     out.extend_from_slice(b"data: ");
     json("connected", None, data, out);
@@ -94,9 +104,10 @@ fn retry(client: Uuid) -> u32 {
 
 /// Appends an event; without an id in a snapshot, which is resumed by beginning it anew.
 pub fn event(form: Form, id: Option<LastEventId>, event: &Shown<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
     begin(form, id, event.event_type(), out);
     event_json(event, out);
-    end(form, out);
+    end(form, start, out);
 }
 
 /// Appends what stands in front of an event's JSON.
@@ -113,7 +124,7 @@ pub fn begin(form: Form, id: Option<impl fmt::Display>, event_type: &str, out: &
             }
             out.extend_from_slice(b"data: ");
         }
-        Form::Lines => {
+        Form::Lines | Form::Messages => {
             out.extend_from_slice(b"{\"type\":\"event\",");
             if let Some(id) = id {
                 write(out, format_args!("\"id\":\"{id}\","));
@@ -138,12 +149,16 @@ const fn space_for_line_end(byte: u8) -> u8 {
     if matches!(byte, b'\n' | b'\r' | 0) { b' ' } else { byte }
 }
 
-/// Appends what stands behind an event's JSON.
-pub fn end(form: Form, out: &mut Vec<u8>) {
-    out.extend_from_slice(match form {
-        Form::Sse { .. } => b"\n\n",
-        Form::Lines => b"}\n",
-    });
+/// Appends what stands behind the JSON of an event that begins at `start`.
+pub fn end(form: Form, start: usize, out: &mut Vec<u8>) {
+    match form {
+        Form::Sse { .. } => out.extend_from_slice(b"\n\n"),
+        Form::Lines => out.extend_from_slice(b"}\n"),
+        Form::Messages => {
+            out.push(b'}');
+            message::enclose_text(start, out);
+        }
+    }
 }
 
 /// Appends what tells a client that events are missing.
@@ -185,12 +200,12 @@ pub fn finish(form: Form, at: LastEventId, reason: EndReason, out: &mut Vec<u8>)
 }
 
 /// Appends a comment that keeps proxies from giving up, and, where events were passed over, a block without
-/// data: it shows nothing and moves the client's last event id. In lines, the position always.
+/// data: it shows nothing and moves the client's last event id. In JSON, the position always.
 pub fn heartbeat(form: Form, at: LastEventId, passed_over: bool, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct Data {}
     match form {
-        Form::Lines => line("position", Some(at), Data {}, out),
+        Form::Lines | Form::Messages => object(form, "position", Some(at), Data {}, out),
         Form::Sse { .. } if passed_over => write(out, format_args!(": heartbeat\nid: {at}\n\n")),
         Form::Sse { .. } => out.extend_from_slice(b": heartbeat\n\n"),
     }
@@ -198,17 +213,18 @@ pub fn heartbeat(form: Form, at: LastEventId, passed_over: bool, out: &mut Vec<u
 
 /// Appends something that is no event, under its name.
 fn told(form: Form, name: &str, at: LastEventId, data: impl Serialize, out: &mut Vec<u8>) {
-    if form == Form::Lines {
-        return line(name, Some(at), data, out);
+    if form.is_json() {
+        return object(form, name, Some(at), data, out);
     }
     write(out, format_args!("event: {name}\nid: {at}\ndata: "));
     json(name, None, data, out);
     out.extend_from_slice(b"\n\n");
 }
 
-fn line(name: &str, at: Option<LastEventId>, data: impl Serialize, out: &mut Vec<u8>) {
+fn object(form: Form, name: &str, at: Option<LastEventId>, data: impl Serialize, out: &mut Vec<u8>) {
+    let start = out.len();
     json(name, at, data, out);
-    out.push(b'\n');
+    if form == Form::Messages { message::enclose_text(start, out) } else { out.push(b'\n') }
 }
 
 fn json(name: &str, at: Option<LastEventId>, data: impl Serialize, out: &mut Vec<u8>) {
@@ -289,6 +305,13 @@ mod tests {
         assert_eq!((&json["type"], &json["id"]), (&"event".into(), &"1f3a9c02-7".into()));
         assert_eq!(json["event"]["type"], "a.\n.c");
         assert!(text(|out| event(PLAIN, None, &made(), out)).starts_with("data: {"));
+        let mut messages = Vec::new();
+        event(Form::Messages, Some(id(7)), &made(), &mut messages);
+        heartbeat(Form::Messages, id(8), false, &mut messages);
+        let mut expected = Vec::new();
+        message::write_text(line.trim_end().as_bytes(), false, &mut expected);
+        message::write_text(br#"{"type":"position","id":"1f3a9c02-8"}"#, false, &mut expected);
+        assert_eq!(messages, expected);
     }
 
     #[test]

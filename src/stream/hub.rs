@@ -34,6 +34,9 @@ pub async fn run(shared: &Shared) {
         }
         // Nobody is served from a window that stands still.
         shared.window.restart(Sequence(u64::MAX));
+        if *clients.borrow() == 0 {
+            shared.replayed.clear();
+        }
     }
 }
 
@@ -77,7 +80,7 @@ async fn encode_waiting(shared: &Shared, source: &mut Source<'_>, mut slice: Sli
 }
 
 fn hand_over(shared: &Shared, builder: &mut ChunkBuilder, end: Sequence) {
-    let chunk = builder.take();
+    let chunk = builder.take(shared.window.extra());
     let events = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
     shared.statistics.encoded.fetch_add(events, Ordering::Relaxed);
     shared.window.push(chunk, end);

@@ -21,6 +21,7 @@ mod filter;
 mod frame;
 mod history;
 mod hub;
+mod replayed;
 mod shown;
 mod source;
 mod subscription;
@@ -41,7 +42,7 @@ use futures_util::{Stream, future::BoxFuture};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use client::Client;
+pub use client::{Attempt, Client};
 pub use epochs::Epochs;
 pub use filter::{DeviceName, Filter};
 pub use frame::Form;
@@ -53,6 +54,9 @@ use crate::{
     limits,
     types::{EventMapper, LastEventId, Sequence},
 };
+
+/// Share of the window's bytes that are kept of what was read from the journal, beside it.
+const REPLAYED_DIVISOR: usize = 4;
 
 /// How streams behave.
 #[derive(Clone, Debug)]
@@ -95,7 +99,7 @@ impl StreamStatistics {
         self.encoded.load(Ordering::Relaxed)
     }
 
-    /// Events encoded for one client that was behind.
+    /// Events encoded for clients that were behind.
     #[must_use]
     pub fn replayed(&self) -> u64 {
         self.replayed.load(Ordering::Relaxed)
@@ -158,6 +162,7 @@ struct Shared {
     mapper: Arc<dyn EventMapper>,
     heartbeat: Duration,
     window: window::Window,
+    replayed: replayed::Replayed,
     current: current::Current,
     epochs: Epochs,
     retained: Option<Arc<dyn RetainedMessages>>,
@@ -186,6 +191,7 @@ impl Streams {
             retained,
             heartbeat: options.heartbeat,
             window: window::Window::new(options.window),
+            replayed: replayed::Replayed::new(options.window / REPLAYED_DIVISOR),
             current: current::Current::default(),
             clients: watch::Sender::new(0),
             replays: Semaphore::new(limits::STREAM_REPLAYS),

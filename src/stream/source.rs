@@ -35,6 +35,13 @@ impl<'a> Source<'a> {
         self.reader.position()
     }
 
+    /// Goes on behind another position.
+    pub fn seek(&mut self, after: Sequence) {
+        if after != self.position() {
+            self.reader.seek(after);
+        }
+    }
+
     /// Moves on. Waits for the disk at most, and is then cancel safe.
     ///
     /// # Errors

@@ -39,6 +39,12 @@ impl Descriptors {
         usize::try_from(share).unwrap_or(usize::MAX).checked_div(ports).unwrap_or(usize::MAX).max(1)
     }
 
+    /// The `divisor`th part of all, and at least one.
+    #[must_use]
+    pub fn share(&self, divisor: u64) -> usize {
+        usize::try_from(self.limit / divisor.max(1)).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Whether an MQTT connection may keep this new descriptor, of whomever it is.
     pub fn admit_stranger(&self, descriptor: i32) -> bool {
         self.admit(descriptor, self.stranger_reserve)
@@ -80,6 +86,7 @@ mod tests {
             assert_eq!(descriptors.admit_known(descriptor), admitted > 1, "{descriptor}");
             assert_eq!(descriptors.admit_http(descriptor), admitted > 0, "{descriptor}");
         }
+        assert_eq!((descriptors.share(2), descriptors.share(200)), (50, 1));
         assert_eq!((descriptors.handshakes(2), descriptors.handshakes(100)), (14, 1));
         let few = Descriptors::new(10, 4, 32, 8);
         assert!(!few.admit_known(0) && few.admit_http(1));

@@ -132,19 +132,33 @@ pub fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     encode_first(FINAL | COMPRESSED | opcode as u8, payload, out);
 }
 
+/// Makes what stands in `out` from `start` on the payload of a whole frame.
+pub fn enclose(opcode: Opcode, start: usize, out: &mut Vec<u8>) {
+    let end = out.len();
+    put_head(FINAL | opcode as u8, end.saturating_sub(start), out);
+    let head = out.len() - end;
+    if let Some(frame) = out.get_mut(start..) {
+        frame.rotate_right(head);
+    }
+}
+
 fn encode_first(first: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(MAXIMUM_HEAD_BYTES + payload.len());
+    put_head(first, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+fn put_head(first: u8, length: usize, out: &mut Vec<u8>) {
     out.push(first);
-    if let Ok(length @ 0..=125) = u8::try_from(payload.len()) {
+    if let Ok(length @ 0..=125) = u8::try_from(length) {
         out.push(length);
-    } else if let Ok(length) = u16::try_from(payload.len()) {
+    } else if let Ok(length) = u16::try_from(length) {
         out.push(126);
         out.extend(length.to_be_bytes());
     } else {
         out.push(127);
-        out.extend((payload.len() as u64).to_be_bytes());
+        out.extend((length as u64).to_be_bytes());
     }
-    out.extend_from_slice(payload);
 }
 
 /// Takes the mask off, or puts it on; `mask` then stands where the next part of the same frame

@@ -144,6 +144,11 @@ pub fn write_text(text: &[u8], may_compress: bool, out: &mut Vec<u8>) {
     }
 }
 
+/// Makes what stands in `out` from `start` on a message of text, not compressed.
+pub fn enclose_text(start: usize, out: &mut Vec<u8>) {
+    frame::enclose(Opcode::Text, start, out);
+}
+
 /// Appends a Ping without a payload.
 pub fn write_ping(out: &mut Vec<u8>) {
     frame::encode(Opcode::Ping, &[], out);
@@ -256,6 +261,18 @@ mod tests {
         let mut out = Vec::new();
         write_text(text.as_bytes(), true, &mut out);
         assert_eq!((out[0], &out[2..]), (0xc1, &compressed[..]));
+    }
+
+    #[test]
+    fn text_becomes_a_message_where_it_stands() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let text = vec![b'x'; length];
+            let (mut written, mut enclosed) = (b"before".to_vec(), b"before".to_vec());
+            write_text(&text, false, &mut written);
+            enclosed.extend_from_slice(&text);
+            enclose_text(6, &mut enclosed);
+            assert!(written == enclosed, "{length}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("websocket", &[]),
     ("mqtt", &["journal", "auth", "websocket"]),
     ("timescale", &["journal"]),
-    ("stream", &["journal"]),
+    ("stream", &["journal", "websocket"]),
     ("devices", &["journal"]),
     ("egress", &["journal"]),
     ("outbound", &["journal"]),

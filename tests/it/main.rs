@@ -51,6 +51,7 @@ mod retention;
 mod sea_surface;
 mod sessions;
 mod shared;
+mod slow_watchers;
 mod support;
 mod system_topics;
 mod timescale_cut;

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// Servers that others are compared with.
-const BASELINES: [&str; 3] = ["mosquitto", "bare COPY", "in order"];
+const BASELINES: [&str; 4] = ["mosquitto", "bare COPY", "in order", "nchan"];
 
 /// Figure that a scenario is about, its unit and decimals.
-const HEADLINES: [(&str, &str, usize); 8] = [
+const HEADLINES: [(&str, &str, usize); 11] = [
     ("delivered_per_second", "messages/s", 0),
     ("acknowledged_per_second", "messages/s", 0),
     ("bytes_per_connection", "bytes/connection", 0),
@@ -20,15 +20,21 @@ const HEADLINES: [(&str, &str, usize); 8] = [
     ("server_mib", "MiB", 1),
     ("end_to_end/p99", "ms, p99", 2),
     ("rows_per_second", "rows/s", 0),
+    ("deliveries_per_second", "deliveries/s", 0),
+    ("replayed_per_second", "events/s", 0),
+    ("seconds_to_catch_up", "s", 2),
 ];
 
 /// Further columns: title, figure, decimals. Those that no run has a figure for are left out.
-const COLUMNS: [(&str, &str, usize); 15] = [
+const COLUMNS: [(&str, &str, usize); 18] = [
     ("acknowledged/s", "acknowledged_per_second", 0),
     ("p50 ms", "end_to_end/p50", 2),
     ("p99 ms", "end_to_end/p99", 2),
     ("ack p99 ms", "acknowledgement/p99", 2),
     ("CPU s", "server_cpu_seconds", 2),
+    ("CPU s/million", "cpu_seconds_per_million", 2),
+    ("B/delivery", "bytes_per_delivery", 0),
+    ("first ms", "first_event_ms", 1),
     ("MiB", "server_mib", 1),
     ("MiB at row 1", "server_mib_first", 1),
     ("MiB at 1/4", "server_mib_quarter", 1),

@@ -86,7 +86,6 @@ impl Session {
             }
             Request::Resume { after } => {
                 self.stream()?.resume(after);
-                self.is_told = false;
                 self.window = self.window.take().map(Window::emptied);
                 Ok(())
             }
@@ -104,13 +103,11 @@ impl Session {
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
-            let subscription = options.begin(filter);
+            let subscription = options.begin(filter, self.form(options.window.is_some()));
             let (watchers, Subscription { mode, filter, .. }) = (&self.context.watchers, &subscription);
             self.watching = Some(watchers.enter(&self.who, Transport::Websocket, *mode, filter));
-            let stream = streams.client(subscription, self.context.stop.clone());
-            self.stream = Some(Box::new(stream));
+            self.stream = Some(Box::new(streams.client(subscription, self.context.stop.clone())));
             self.window = options.window.map(Window::new);
-            self.is_told = false;
             return Ok(());
         };
         if !options.is_empty() {

@@ -13,13 +13,17 @@ mod window;
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::header,
     response::Response,
 };
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use tokio::net::TcpStream;
 
-use super::{caller, mqtt::Arrival, parameters, patient::Patient, problem::Problem, routes::Context};
+use super::{
+    caller,
+    mqtt::{self, Arrival},
+    parameters,
+    problem::Problem,
+    routes::Context,
+};
 use crate::websocket::{self, Protocol};
 use session::Session;
 
@@ -30,20 +34,18 @@ pub async fn events(State(context): State<Context>, mut request: Request) -> Res
     let who = caller::watcher(request.uri(), peer)?;
     let response: Response = websocket::answer(&request, &context.pages, Protocol::Messages { compressed })?;
     let compressed = response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
-    let Ok(place) = std::sync::Arc::clone(&context.sockets.places).try_acquire_owned() else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later"));
-    };
+    let arrival = request.extensions().get::<Arrival>().cloned();
     let upgraded = hyper::upgrade::on(&mut request);
     drop(request);
-    let tasks = context.sockets.tasks.clone();
+    let tasks = context.sockets.clone();
     tasks.spawn(async move {
-        let _place = place;
-        match upgraded.await.map(downcast::<TokioIo<Patient<TcpStream>>>) {
-            Ok(Ok(parts)) => {
-                let socket = parts.io.into_inner().into_inner();
-                Session::new(socket, context, who, compressed).run(parts.read_buf).await;
+        match upgraded.await.map(mqtt::socket) {
+            Ok(Some((socket, early))) => {
+                // In a task of its own size, which this one is not.
+                let session = Session::new(socket, context.clone(), who, arrival, compressed);
+                context.sockets.spawn(session.run(early));
             }
-            Ok(Err(_)) => tracing::error!("an upgraded connection is not the one that was accepted"),
+            Ok(None) => tracing::error!("an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%error, "a connection ended before it became a WebSocket"),
         }
     });

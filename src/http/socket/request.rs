@@ -49,12 +49,12 @@ impl Options {
     }
 
     /// The subscription that begins with these.
-    pub fn begin(&self, filter: Filter) -> Subscription {
+    pub fn begin(&self, filter: Filter, form: Form) -> Subscription {
         Subscription {
             filter,
             start: self.after.map_or(Start::Now, Start::After),
             mode: self.mode.unwrap_or_default(),
-            form: Form::Lines,
+            form,
             snapshot: self.snapshot,
             ..Subscription::default()
         }

@@ -1,23 +1,35 @@
 //! One connection, from its first message to its end. What messages ask for is done in [`super::answer`].
 
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
+
 use axum::body::Bytes;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     super::{
+        direct::Alarm,
+        mqtt::Arrival,
+        places::Place,
         routes::Context,
         watchers::{Watching, Who},
+        writing::write_all,
     },
     window::Window,
 };
 use crate::{
     limits,
-    stream::Client,
+    stream::{Attempt, Client, Form},
     websocket::{
         Violation,
         message::{self, Message, MessageDecoder},
@@ -26,9 +38,6 @@ use crate::{
 
 /// Bytes that are read at once; on the stack, and for a moment.
 const READ_BYTES: usize = 4096;
-
-/// What the last message of a stream begins with.
-const END: &[u8] = br#"{"type":"end""#;
 
 /// See the module.
 pub struct Session {
@@ -39,16 +48,18 @@ pub struct Session {
     pub(super) who: Who,
     /// While there is a stream.
     pub(super) watching: Option<Watching>,
+    /// Held as long as the connection lasts.
+    _place: Option<Arc<Place>>,
     pub(super) stream: Option<Box<Client>>,
     pub(super) window: Option<Window>,
     /// Commands whose answers are waited for.
     pub(super) commands: Option<Box<JoinSet<Vec<u8>>>>,
-    /// Whether the stream has said why it is over.
-    pub(super) is_told: bool,
     /// When the client was last heard.
     heard: Instant,
     /// When it is looked at next.
     due: Instant,
+    alarm: Alarm,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Why it is over.
@@ -74,27 +85,38 @@ enum Happening {
     Body(Option<Bytes>),
     /// A command has been answered; nothing, where the last one has been.
     Answered(Option<Vec<u8>>),
+    /// The stream may have something to say.
+    Changed,
     Due,
     Stop,
 }
 
 impl Session {
-    pub fn new(socket: TcpStream, context: Context, who: Who, may_compress: bool) -> Self {
+    pub fn new(socket: TcpStream, context: Context, who: Who, arrival: Option<Arrival>, may_compress: bool) -> Self {
         let now = Instant::now();
+        let due = now + context.services.streams.heartbeat();
         Self {
             socket,
             decoder: MessageDecoder::new(limits::SOCKET_MESSAGE_BYTES, may_compress),
             may_compress,
-            due: now + context.services.streams.heartbeat(),
+            due,
+            alarm: Alarm::new(due),
+            stop: Box::pin(context.stop.clone().cancelled_owned()),
             context,
             who,
             watching: None,
+            _place: arrival.map(|arrival| arrival.place),
             stream: None,
             window: None,
             commands: None,
-            is_told: false,
             heard: now,
         }
+    }
+
+    /// How a stream is written that begins with such a window: as it is, unless each of its messages has to be
+    /// looked at.
+    pub(super) const fn form(&self, has_window: bool) -> Form {
+        if self.may_compress || has_window { Form::Lines } else { Form::Messages }
     }
 
     /// Serves the client until either side has enough; `early` is what came behind its handshake.
@@ -126,7 +148,7 @@ impl Session {
             match self.next().await {
                 Happening::Readable => self.read().await?,
                 Happening::Body(Some(body)) => self.send(&body).await?,
-                Happening::Body(None) if self.is_told => {
+                Happening::Body(None) if self.stream.as_ref().is_some_and(|stream| stream.is_told()) => {
                     (self.stream, self.watching) = (None, None);
                 }
                 Happening::Body(None) => {
@@ -136,6 +158,7 @@ impl Session {
                 Happening::Answered(Some(answer)) if answer.is_empty() => {}
                 Happening::Answered(Some(answer)) => self.say(&answer).await?,
                 Happening::Answered(None) => self.commands = None,
+                Happening::Changed => {}
                 Happening::Due => self.look_after().await?,
                 Happening::Stop => return Err(Over::Shutdown),
             }
@@ -143,29 +166,89 @@ impl Session {
     }
 
     async fn next(&mut self) -> Happening {
-        let Self { socket, stream, window, commands, context, due, .. } = self;
-        let may_send = window.as_ref().is_none_or(Window::has_room);
-        let body = async {
-            match stream.as_mut().filter(|_| may_send) {
-                Some(client) => client.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        let answered = async {
-            match commands {
-                // One that has failed has been told of as far as it can be.
-                Some(commands) => commands.join_next().await.map(Result::unwrap_or_default),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = context.stop.cancelled() => Happening::Stop,
-            // What is wrong with it, reading says.
-            _ = socket.readable() => Happening::Readable,
-            body = body => Happening::Body(body),
-            answer = answered => Happening::Answered(answer),
-            () = sleep_until(*due) => Happening::Due,
+        tokio::task::consume_budget().await;
+        let may_send = self.window.as_ref().is_none_or(Window::has_room);
+        // A client that takes everything at once is heard nevertheless.
+        let due = self.due;
+        if let Some(happening) = poll_fn(|cx| Poll::Ready(self.happened(cx, due))).await {
+            return happening;
         }
+        match self.stream.as_mut().filter(|_| may_send).map(|stream| stream.try_next()) {
+            Some(Attempt::Body(body)) => Happening::Body(Some(body)),
+            // Boxed: it is much larger than all else, and seldom.
+            Some(Attempt::Wait) => Box::pin(self.wait_for_stream()).await,
+            Some(Attempt::Nothing) => self.wait(true).await,
+            None => self.wait(false).await,
+        }
+    }
+
+    /// What has happened beside the stream; at `due`, that may have something to say.
+    fn happened(&mut self, cx: &mut std::task::Context<'_>, due: Instant) -> Option<Happening> {
+        if self.stop.as_mut().poll(cx).is_ready() {
+            return Some(Happening::Stop);
+        }
+        // What is wrong with it, reading says.
+        if self.socket.poll_read_ready(cx).is_ready() {
+            return Some(Happening::Readable);
+        }
+        if let Some(commands) = &mut self.commands
+            && let Poll::Ready(answered) = commands.poll_join_next(cx)
+        {
+            // One that has failed has been told of as far as it can be.
+            return Some(Happening::Answered(answered.map(Result::unwrap_or_default)));
+        }
+        if self.alarm.poll(cx, due).is_pending() {
+            return None;
+        }
+        Some(if self.due <= Instant::now() { Happening::Due } else { Happening::Changed })
+    }
+
+    /// Waits for anything; for something new in the stream where that has nothing to say.
+    async fn wait(&mut self, for_stream: bool) -> Happening {
+        let mut stream = self.stream.take();
+        let heartbeat = stream.as_ref().filter(|_| for_stream).map(|stream| stream.heartbeat());
+        let due = heartbeat.map_or(self.due, |heartbeat| heartbeat.min(self.due));
+        let happening = {
+            let changed = async {
+                match stream.as_mut().filter(|_| for_stream) {
+                    Some(stream) => stream.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut changed = pin!(changed);
+            poll_fn(|cx| {
+                if changed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Happening::Changed);
+                }
+                self.happened(cx, due).map_or(Poll::Pending, Poll::Ready)
+            })
+            .await
+        };
+        self.stream = stream;
+        happening
+    }
+
+    /// Waits for anything, and for what the stream has to look for.
+    async fn wait_for_stream(&mut self) -> Happening {
+        let (mut stream, due) = (self.stream.take(), self.due);
+        let happening = {
+            let body = async {
+                match stream.as_mut() {
+                    Some(stream) => stream.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut body = pin!(body);
+            poll_fn(|cx| {
+                if let Some(happening) = self.happened(cx, due) {
+                    return Poll::Ready(happening);
+                }
+                body.as_mut().poll(cx).map(Happening::Body)
+            })
+            .await
+        };
+        self.stream = stream;
+        happening
     }
 
     async fn read(&mut self) -> Result<(), Over> {
@@ -215,30 +298,24 @@ impl Session {
         self.write(&out).await
     }
 
-    /// Writes what the stream says, a message each.
+    /// Writes what the stream says: as it is, or a message for each line.
     async fn send(&mut self, body: &[u8]) -> Result<(), Over> {
+        if self.stream.as_ref().is_none_or(|stream| stream.form() == Form::Messages) {
+            return self.write(body).await;
+        }
         let mut out = Vec::with_capacity(body.len() + body.len() / 16);
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             if let Some(window) = &mut self.window {
                 window.note(line);
             }
-            self.is_told = line.starts_with(END);
             message::write_text(line, self.may_compress, &mut out);
         }
         self.write(&out).await
     }
 
     /// Writes as slowly as the client reads, as long as it does.
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Over> {
-        while !bytes.is_empty() {
-            let written = timeout(limits::HTTP_WRITE_TIMEOUT, self.socket.write(bytes)).await;
-            let written = written.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-            if written == 0 {
-                return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
-            }
-            bytes = bytes.get(written..).unwrap_or_default();
-        }
-        Ok(())
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        Ok(write_all(&self.socket, bytes, self.context.patience).await?)
     }
 
     /// Pings a client that has been silent, and gives up one that does not answer.

@@ -5,19 +5,37 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Client, Dropped, Pace};
+use super::{Attempt, Client, Dropped, Pace};
 use crate::{
     journal::{ReadError, Slice, Watermark},
     limits,
     stream::{
         Shared,
+        chunk::{Chunk, ChunkBuilder},
         frame::{self, EndReason, GapReason},
+        replayed::Stretch,
         shown::Candidate,
         source::{Next, Source},
         window::Pull,
     },
     types::Sequence,
 };
+
+/// Encodes all of a slice, which is what the journal has behind `start`.
+fn encoded(shared: &Shared, start: Sequence, slice: &Slice) -> Stretch {
+    let mut builder = ChunkBuilder::default();
+    for record in slice.records() {
+        let Some(candidate) = Candidate::of(&record).filter(|candidate| candidate.sequence() > start) else { continue };
+        let event = candidate.event(&*shared.mapper);
+        if event.streamed() {
+            builder.push(&event, shared.id(event.sequence()));
+        }
+    }
+    let chunk = builder.take(shared.window.extra());
+    let events = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+    shared.statistics.replayed.fetch_add(events, Ordering::Relaxed);
+    Stretch { start, end: slice.last(), chunk }
+}
 
 /// What a look into the journal has led to.
 enum Replay {
@@ -44,17 +62,12 @@ impl Client {
                 return Ok(());
             }
             self.window.mark_unchanged();
-            self.drop_oldest(&shared);
+            self.drop_oldest();
             match shared.window.pull(self.cursor) {
-                Pull::Chunk(chunk) => {
-                    self.tell_dropped();
-                    self.cursor = chunk.collect(self.cursor, self.until, &self.filter, self.form, &mut self.body);
+                Pull::Chunk { chunk, .. } => {
                     source = None;
-                    if self.cursor < chunk.last() && chunk.first_after(self.cursor) <= self.until {
+                    if self.collect(&chunk) {
                         return Ok(());
-                    }
-                    if self.cursor < chunk.last() {
-                        self.cursor = self.until;
                     }
                 }
                 Pull::CaughtUp(end) if self.is_silent() && !self.is_awaited(end, searched) => {
@@ -95,6 +108,69 @@ impl Client {
         }
     }
 
+    /// What can be said without waiting for anything but the window: all that a client needs that keeps up. Leaves
+    /// everything else to [`Client::next`].
+    pub fn try_next(&mut self) -> Attempt {
+        let is_plain = !matches!(self.pace, Pace::Latest(_)) && self.snapshot.is_none() && self.body.is_empty();
+        if !is_plain || self.is_new || self.has_ended || self.cursor >= self.until {
+            return Attempt::Wait;
+        }
+        if std::mem::take(&mut self.has_caught_up) && !self.window.has_changed().unwrap_or(true) {
+            self.has_caught_up = true;
+            return self.rest();
+        }
+        loop {
+            self.window.mark_unchanged();
+            self.drop_oldest();
+            match self.shared.window.pull(self.cursor) {
+                Pull::Chunk { chunk, is_last } => {
+                    let is_full = self.collect(&chunk);
+                    self.has_caught_up = is_last && !is_full;
+                    if is_full || (is_last && !self.body.is_empty()) {
+                        return Attempt::Body(self.hand_over());
+                    }
+                }
+                Pull::CaughtUp(end) => {
+                    self.tell_dropped();
+                    self.cursor = self.cursor.max(end);
+                    self.has_caught_up = true;
+                    return if self.cursor >= self.until {
+                        Attempt::Wait
+                    } else if self.body.is_empty() {
+                        self.rest()
+                    } else {
+                        Attempt::Body(self.hand_over())
+                    };
+                }
+                Pull::Behind if self.body.is_empty() => return Attempt::Wait,
+                Pull::Behind => return Attempt::Body(self.hand_over()),
+            }
+        }
+    }
+
+    /// With nothing to say: whether it is time for a sign of life.
+    fn rest(&mut self) -> Attempt {
+        if !self.is_silent() {
+            return Attempt::Nothing;
+        }
+        self.add_heartbeat();
+        Attempt::Body(self.hand_over())
+    }
+
+    /// Takes what is wanted of a chunk; true when there is no room for all of it.
+    fn collect(&mut self, chunk: &Chunk) -> bool {
+        self.tell_dropped();
+        self.cursor = chunk.collect(self.cursor, self.until, &self.filter, self.form, &mut self.body);
+        if self.cursor >= chunk.last() {
+            return false;
+        }
+        if chunk.first_after(self.cursor) <= self.until {
+            return true;
+        }
+        self.cursor = self.until;
+        false
+    }
+
     /// Whether the window, which ends there, will soon have more: it rests while nobody watches, and is a moment behind
     /// the journal.
     fn is_awaited(&self, end: Sequence, until: Instant) -> bool {
@@ -105,10 +181,23 @@ impl Client {
     /// Reads on in the journal, or waits for it to go on.
     async fn replay(&mut self, source: &mut Source<'_>) -> Result<Replay, ReadError> {
         let shared = Arc::clone(&self.shared);
+        // Whoever wants everything shares what others have read. A filter is spared what it does not want.
+        let is_shared = matches!(self.pace, Pace::Guaranteed) && self.filter.is_empty();
+        if is_shared && let Some(stretch) = shared.replayed.behind(self.cursor) {
+            return Ok(self.take(&stretch, source));
+        }
         // The semaphore is never closed.
         let permit = shared.replays.acquire().await.map_err(|_| ReadError::Cancelled)?;
+        if is_shared && let Some(stretch) = shared.replayed.behind(self.cursor) {
+            // Somebody else has read it meanwhile.
+            return Ok(self.take(&stretch, source));
+        }
         let next = source.advance().await?;
         match next {
+            Next::Records(slice) if is_shared => {
+                let stretch = shared.replayed.keep(encoded(&shared, self.cursor, &slice));
+                Ok(self.take(&stretch, source))
+            }
             Next::Records(slice) => Ok(if self.encode(&slice) { Replay::Full } else { Replay::Some }),
             Next::Lost(reason) => {
                 self.tell_dropped();
@@ -130,6 +219,16 @@ impl Client {
                 Ok(Replay::CaughtUp)
             }
         }
+    }
+
+    /// Takes what it can of a stretch, and goes on behind that.
+    fn take(&mut self, stretch: &Stretch, source: &mut Source<'_>) -> Replay {
+        if stretch.chunk.as_ref().is_some_and(|chunk| self.collect(chunk)) {
+            return Replay::Full;
+        }
+        self.cursor = self.cursor.max(stretch.end.min(self.until));
+        source.seek(self.cursor);
+        Replay::Some
     }
 
     /// Encodes what the client wants of a slice; says whether there was no room for all of it.
@@ -191,11 +290,11 @@ impl Client {
     }
 
     /// With best effort, passes over the oldest events of the window where too many wait.
-    fn drop_oldest(&mut self, shared: &Shared) {
+    fn drop_oldest(&mut self) {
         if !matches!(self.pace, Pace::BestEffort(_)) {
             return;
         }
-        let chunks = shared.window.after(self.cursor);
+        let chunks = self.shared.window.after(self.cursor);
         // A chunk has far fewer than may wait, unless its events are tiny.
         if chunks.iter().map(|chunk| chunk.len()).sum::<usize>() <= limits::STREAM_QUEUE {
             return;

@@ -2,7 +2,8 @@
 //!
 //! The connection that carries it asks for the next body only once it has room. Between two
 //! bodies a client is its cursor: no events, no place in a file, no turn at the disk. Asking may be given up at
-//! any point and begun again ([`Client::next`] is cancel safe): what has been gathered stays here.
+//! any point and begun again ([`Client::next`] is cancel safe): what has been gathered stays here. A client that
+//! keeps up is asked with [`Client::try_next`], which never waits.
 //!
 //! `live` gives every event, or drops the oldest; `newest` gives what is current by topic, at the start and in
 //! turns.
@@ -32,6 +33,16 @@ use newest::{Snapshot, Turns};
 /// Longest part of a foreign id that a gap event repeats, in characters.
 const REPEATED_ID: usize = 64;
 
+/// What a client has to say at once.
+pub enum Attempt {
+    /// Whole events, or a sign of life.
+    Body(Bytes),
+    /// Nothing, until [`Client::changed`] or [`Client::heartbeat`].
+    Nothing,
+    /// What has to be waited for, with [`Client::next`].
+    Wait,
+}
+
 /// A client of the stream.
 pub struct Client {
     shared: Arc<Shared>,
@@ -52,6 +63,10 @@ pub struct Client {
     /// Whether `body` has what a stream begins with, and nothing yet that would have to wait.
     is_new: bool,
     has_ended: bool,
+    /// Whether it has said why it ended.
+    is_told: bool,
+    /// Whether it had all of the window when it last looked there.
+    has_caught_up: bool,
     /// When it gets a sign of life, unless it gets something else before.
     heartbeat: Instant,
     silence: std::time::Duration,
@@ -99,6 +114,8 @@ impl Client {
             body: Body::default(),
             is_new: true,
             has_ended: false,
+            is_told: false,
+            has_caught_up: false,
             heartbeat: Instant::now() + silence,
             silence,
             window: shared.window.watch(),
@@ -144,7 +161,7 @@ impl Client {
     pub fn resume(&mut self, id: LastEventId) {
         let visible = self.shared.journal.watermark(Watermark::Visible);
         self.snapshot = None;
-        self.has_ended = false;
+        (self.has_ended, self.is_told, self.has_caught_up) = (false, false, false);
         self.body = Body::default();
         match &mut self.pace {
             Pace::Latest(turns) => turns.begin_anew(),
@@ -162,6 +179,7 @@ impl Client {
         if matches!(self.pace, Pace::Guaranteed) && self.snapshot.is_none() && !self.is_new && !self.has_ended {
             self.body = Body::default();
             self.cursor = self.handed;
+            self.has_caught_up = false;
         }
     }
 
@@ -189,7 +207,7 @@ impl Client {
     }
 
     /// The bodies to write, one after the other.
-    pub(super) fn into_bodies(self) -> impl Stream<Item = Bytes> + Send + 'static {
+    pub fn into_bodies(self) -> impl Stream<Item = Bytes> + Send + 'static {
         stream::unfold(self, |mut client| async { client.next().await.map(|body| (body, client)) })
     }
 
@@ -198,6 +216,7 @@ impl Client {
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<Bytes> {
         let stop = self.stop.clone();
+        self.has_caught_up = false;
         if !(self.has_ended && self.body.is_empty()) {
             let gathered = stop.run_until_cancelled(self.gather()).await?;
             if let Err(error) = gathered {
@@ -208,11 +227,42 @@ impl Client {
         if self.body.is_empty() {
             return None;
         }
+        Some(self.hand_over())
+    }
+
+    /// Ends when [`Client::try_next`] may have more to say, other than a sign of life. Cancel safe.
+    pub async fn changed(&mut self) {
+        // The window, which holds the other end, is not dropped before its clients.
+        let _ = self.window.changed().await;
+        // Whoever is told of a change looks for it.
+        self.has_caught_up = false;
+    }
+
+    /// When it is to get a sign of life.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Instant {
+        self.heartbeat
+    }
+
+    /// Whether the stream is over and its last message says why.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// What the stream says, in which form.
+    #[must_use]
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The body, which is not empty.
+    fn hand_over(&mut self) -> Bytes {
         let body = std::mem::take(&mut self.body).into_bytes();
         self.handed = self.cursor;
         self.heartbeat = Instant::now() + self.silence;
         self.shared.statistics.bytes_sent.fetch_add(body.len() as u64, Ordering::Relaxed);
-        Some(body)
+        body
     }
 
     /// Fills the body until it should be written.
@@ -261,7 +311,7 @@ impl Client {
     }
 
     fn finish(&mut self, reason: EndReason) {
-        self.has_ended = true;
+        (self.has_ended, self.is_told) = (true, true);
         let (form, at) = (self.form, self.here());
         self.body.append_always(|out| frame::finish(form, at, reason, out));
     }

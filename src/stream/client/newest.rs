@@ -276,7 +276,7 @@ impl Client {
         held: &mut Option<Slice>,
     ) -> Result<Added, ReadError> {
         match shared.window.pull(sequence.previous()) {
-            Pull::Chunk(chunk) => {
+            Pull::Chunk { chunk, .. } => {
                 let before = self.body.len();
                 let is_added = chunk.add(sequence, &self.filter, self.form, with_id, &mut self.body);
                 if self.body.len() > before {

@@ -118,8 +118,6 @@ async fn the_fleet_can_be_searched_and_walked_through_by_keys() {
     assert_eq!(browser.evaluate(page).await, "rgb(16, 20, 19)");
     browser.does(json!({ "select": ["#theme", "light"] })).await;
     assert_eq!(browser.evaluate(page).await, "rgb(244, 245, 243)");
-    browser.does(json!({ "press": "?" })).await;
-    assert_eq!(browser.evaluate("document.getElementById('keys').open").await, false, "nobody types in a choice");
     browser.evaluate("document.activeElement.blur()").await;
     browser.does(json!({ "press": "?" })).await;
     browser.holds("document.getElementById('keys').open").await;

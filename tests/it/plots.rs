@@ -56,7 +56,7 @@ async fn two_hundred_devices_are_drawn_and_bounded_in_memory() {
     let drawn = "[...document.querySelectorAll('.spark')].filter(({ spark }) => spark.count > 1).length === 200";
     let newest = |round| {
         format!(
-            "[...document.querySelectorAll('.spark')].every(({{ spark }}) => spark.field.value === {round} || spark.field.path !== 'round')"
+            "devices.children.length === {PLOTS} && [...devices.querySelectorAll('.figures')].every(({{ textContent }}) => textContent.includes('{round}round'))"
         )
     };
     browser.holds(&format!("{drawn} && {}", newest(29))).await;

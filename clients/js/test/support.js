@@ -1,6 +1,7 @@
 // The real bridge as a process, and a proxy that cuts. `SYNAP_MQTT` is the program.
 
 import { spawn } from "node:child_process";
+import { webcrypto } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,6 +10,9 @@ import { createInterface } from "node:readline";
 
 const PROGRAM = process.env.SYNAP_MQTT ?? new URL("../../../target/debug/synap-mqtt", import.meta.url).pathname;
 const DEADLINE = 60_000;
+
+// Debian 12 has Node.js 18, which lacks this one thing.
+globalThis.crypto ??= webcrypto;
 
 /** Asks until the answer is true, and returns it. */
 export async function eventually(what, ask) {

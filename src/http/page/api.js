@@ -35,7 +35,7 @@ async function get(path, patience) {
 // Shows the form for a key.
 export function wantKey(error) {
   byId("key-form").hidden = false;
-  setText(byId("key-about"), error.message);
+  setText(byId("key-about"), key ? `The key that was given is refused: ${error.message}.` : "");
 }
 
 byId("key-form").addEventListener("submit", (event) => {

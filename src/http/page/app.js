@@ -164,7 +164,8 @@ watch(
       if (reason === "slow") arrived += count ?? 0;
       else tell(`Some events are missing here: ${REASONS[reason] ?? reason}. The next ones follow.`);
     },
-    refused: (error) => tell(error.message),
+    // Who must say who they are are asked for a key.
+    refused: (error) => error.status === 401 || tell(error.message),
   },
 );
 

@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { eventRow } from "./rows.js";
 
 const EVERY = 5000;
-const ROWS = 50;
+const ROWS = 15;
 
 export class DeviceState {
   #name = "";

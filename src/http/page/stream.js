@@ -3,7 +3,7 @@
 import { ask, bridge, wantKey } from "./api.js";
 
 const RECENT = 200;
-const TURN = 12; // Milliseconds of events after which the page is drawn.
+const TURN = 30; // Milliseconds of events after which the page is drawn.
 
 // Calls `on.event` with each event in order, `on.state` with connecting, open, waiting or closed, and `on.gap` where
 // events are missing. Returns what ends it. A page shows the present, so the bridge may leave out what it cannot keep up

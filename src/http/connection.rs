@@ -59,7 +59,7 @@ pub struct Serving {
 /// How HTTP came to its end on a connection.
 enum Ending {
     Over(hyper::Result<()>),
-    Left(Left),
+    Left(Box<Left>),
     /// Nothing was asked for in time.
     Silent,
 }
@@ -148,7 +148,8 @@ impl Serving {
         .await;
         match ending {
             Ending::Over(over) => over.err(),
-            Ending::Left(Left { head, watched }) => {
+            Ending::Left(left) => {
+                let Left { head, watched } = *left;
                 if let Some(parts) = connection.into_parts() {
                     let socket = parts.io.into_inner().into_inner();
                     let stream = Direct::new(socket, watched, place, server.write_timeout, stop.clone());
@@ -203,8 +204,8 @@ async fn answer(
         return Ok(handover::as_body(watched, response));
     }
     let (head, body) = response.into_parts();
-    match handover.leave(Left { head, watched }) {
+    match handover.leave(Box::new(Left { head, watched })) {
         Ok(()) => std::future::pending().await,
-        Err(Left { head, watched }) => Ok(handover::as_body(watched, Response::from_parts(head, body))),
+        Err(left) => Ok(handover::as_body(left.watched, Response::from_parts(left.head, body))),
     }
 }

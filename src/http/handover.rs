@@ -67,7 +67,7 @@ pub struct Left {
 pub struct Handover {
     has_begun: AtomicBool,
     is_stalled: AtomicBool,
-    left: Mutex<Option<Left>>,
+    left: Mutex<Option<Box<Left>>>,
 }
 
 impl Handover {
@@ -87,7 +87,7 @@ impl Handover {
     }
 
     /// Lays a stream down; gives it back where the socket cannot be taken.
-    pub fn leave(&self, left: Left) -> Result<(), Left> {
+    pub fn leave(&self, left: Box<Left>) -> Result<(), Box<Left>> {
         if self.is_stalled.load(Ordering::Relaxed) {
             return Err(left);
         }
@@ -96,7 +96,7 @@ impl Handover {
     }
 
     /// Takes up what lies there.
-    pub fn take(&self) -> Option<Left> {
+    pub fn take(&self) -> Option<Box<Left>> {
         self.left.lock().take()
     }
 }

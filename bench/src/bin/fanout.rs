@@ -174,7 +174,7 @@ impl Common {
         let request = self.request(None);
         for number in 1..=count {
             watchers.add(&request, expected)?;
-            if number as usize % READ_EVERY == 0 {
+            if (number as usize).is_multiple_of(READ_EVERY) {
                 while watchers.read(Duration::ZERO)? {}
             }
         }

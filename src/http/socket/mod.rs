@@ -43,7 +43,8 @@ pub async fn events(State(context): State<Context>, mut request: Request) -> Res
             Ok(Some((socket, early))) => {
                 // In a task of its own size, which this one is not.
                 let session = Session::new(socket, context.clone(), who, arrival, compressed);
-                context.sockets.spawn(session.run(early));
+                // A copy: even an empty part holds all of the buffer that it was cut from.
+                context.sockets.spawn(session.run(early.to_vec()));
             }
             Ok(None) => tracing::error!("an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%error, "a connection ended before it became a WebSocket"),

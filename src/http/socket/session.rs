@@ -120,7 +120,7 @@ impl Session {
     }
 
     /// Serves the client until either side has enough; `early` is what came behind its handshake.
-    pub async fn run(mut self, early: Bytes) {
+    pub async fn run(mut self, early: Vec<u8>) {
         let Err(over) = self.converse(early).await else { return };
         tracing::debug!(peer = ?self.who.peer, reason = %over, "a WebSocket of the stream is over");
         let mut last = Vec::new();
@@ -138,8 +138,7 @@ impl Session {
         }
     }
 
-    async fn converse(&mut self, early: Bytes) -> Result<(), Over> {
-        let mut early = early.to_vec();
+    async fn converse(&mut self, mut early: Vec<u8>) -> Result<(), Over> {
         let (messages, decoded) = self.decode(&mut early);
         drop(early);
         self.take(messages).await?;

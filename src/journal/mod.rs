@@ -17,6 +17,7 @@ mod batch;
 mod committer;
 mod cursor;
 mod event_body;
+mod gather;
 mod log;
 mod presence_body;
 mod reader;

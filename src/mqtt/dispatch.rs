@@ -97,7 +97,7 @@ impl Dispatch {
             }
             (Record::Publication { publication, origin }, Pass::Durable) => self.publication(publication, *origin),
             (Record::State(change), Pass::Durable) => self.state(change),
-            (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence),
+            (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence, self.replay.is_some()),
             // Rows of the pod's table have no topic that anyone could subscribe to.
             (Record::Event(_) | Record::Mark { .. }, _)
             | (Record::State(_) | Record::Presence(_), Pass::BestEffort) => {}
@@ -420,11 +420,12 @@ impl Dispatch {
             return;
         };
         let session = Arc::clone(&account.session);
-        for filter in session.subscriptions.lock().drain() {
-            if let Some((_, true)) = self.routing.unsubscribe(&filter, id) {
-                self.ledger.changes.set_group(&filter, None);
+        let filters = std::mem::take(&mut *session.subscriptions.lock());
+        for filter in filters.iter() {
+            if let Some((_, true)) = self.routing.unsubscribe(filter, id) {
+                self.ledger.changes.set_group(filter, None);
             }
-            self.ledger.changes.set_subscription(id, &filter, None);
+            self.ledger.changes.set_subscription(id, filter, None);
         }
         self.bequeath(id);
         self.broker.sessions.forget(id);

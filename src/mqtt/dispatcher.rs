@@ -80,12 +80,12 @@ impl Dispatcher {
     /// # Errors
     /// [`RestoreError`]
     pub fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> Result<Self, RestoreError> {
-        let (dispatch, replayed) = Dispatch::restore(Arc::clone(broker), &store, SystemClock.now())?;
+        let (mut dispatch, replayed) = Dispatch::restore(Arc::clone(broker), &store, SystemClock.now())?;
         broker.applied.store(replayed.0, Ordering::Release);
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
         let questions = broker.directory.open();
-        let orphans = Orphans::new(&dispatch.ledger.connections, broker.journal.latest());
+        let orphans = Orphans::new(&mut dispatch.ledger.left_open, broker.journal.latest());
         let mut dispatcher = Self {
             dispatch,
             store,

@@ -25,6 +25,7 @@ use store::Changes;
 use super::{
     mailbox::Entry,
     routing::GroupId,
+    seldom::Seldom,
     session::{Session, SessionId},
     will::Will,
 };
@@ -51,9 +52,9 @@ pub struct Account {
     /// Whether the session is over and only the will is left of it.
     pub ended: bool,
     /// QoS 2 packet identifiers received and not released.
-    pub held: HashMap<u16, Sequence, Random>,
+    pub held: Seldom<HashMap<u16, Sequence, Random>>,
     /// Messages to be delivered.
-    pub queue: Queue,
+    pub queue: Seldom<Queue>,
     /// Messages from this number on were never sent, but perhaps by a connection that still lives.
     pub sent: u64,
     /// Whether the queue takes nothing more for now.
@@ -83,8 +84,8 @@ impl Account {
             will: None,
             will_pending: false,
             ended: false,
-            held: HashMap::default(),
-            queue: Queue::default(),
+            held: Seldom::default(),
+            queue: Seldom::default(),
             sent: 0,
             closed: false,
             full: false,
@@ -157,8 +158,9 @@ pub struct Ledger {
     closed: HashSet<SessionId, Random>,
     /// Accounts that the store does not have as they are.
     dirty: HashSet<SessionId, Random>,
-    /// Connections that are open on record.
-    pub connections: OpenConnections,
+    /// Connections that an earlier life has left open on record, while a start reads of them. Those of this life are
+    /// in the store alone.
+    pub left_open: OpenConnections,
     /// What else is to be written.
     pub changes: Changes,
 }
@@ -304,10 +306,12 @@ impl Ledger {
         self.deadlines.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
     }
 
-    /// A device has come or gone.
-    pub fn note_presence(&mut self, presence: &Presence<'_>) {
-        let (opened, row) = self.connections.note(presence);
-        self.changes.set_connection(opened, row);
+    /// A device has come or gone, in this life or, as a start reads, in an earlier one.
+    pub fn note_presence(&mut self, presence: &Presence<'_>, is_start: bool) {
+        if is_start {
+            self.left_open.note(presence);
+        }
+        self.changes.set_connection(presence);
     }
 
     /// Everything the store does not have, in its form.

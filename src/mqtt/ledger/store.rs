@@ -25,18 +25,19 @@ use super::{
         mailbox::Packed,
         retained::RetainedLimits,
         routing::GroupId,
+        seldom::Seldom,
         session::{Session, SessionId},
         varint::{read_str, read_varint, unzigzag, write_bytes, write_varint, zigzag},
         will::Will,
         window::Acknowledged,
     },
     Account, Queue,
-    connections::OpenConnection,
+    connections::{self, OpenConnection},
 };
 use crate::{
     auth::User,
     journal::{Checkpoint, OwnedRecord, StateError, StateStore},
-    types::{ClientId, Micros, Sequence},
+    types::{ClientId, Micros, Presence, Sequence},
 };
 
 const SESSIONS: &str = "session";
@@ -69,6 +70,7 @@ type StoredMessage = (Box<str>, Arc<OwnedRecord>);
 pub struct Changes {
     rows: HashMap<Row, Option<Vec<u8>>, Random>,
     retained: HashMap<Box<str>, Option<Arc<OwnedRecord>>, Random>,
+    connections: HashMap<Sequence, Option<Box<[u8]>>, Random>,
 }
 
 impl Changes {
@@ -107,17 +109,20 @@ impl Changes {
     }
 
     /// A connection that is open, or that it is not any more.
-    pub(super) fn set_connection(&mut self, opened: Sequence, row: Option<Vec<u8>>) {
-        self.rows.insert((CONNECTIONS, opened.0.to_be_bytes().to_vec()), row);
+    pub(super) fn set_connection(&mut self, presence: &Presence<'_>) {
+        let (opened, value) = connections::row(presence);
+        self.connections.insert(opened, value);
     }
 
     pub(super) fn set_session(&mut self, id: SessionId, account: &mut Account) {
         account.stored = true;
         self.rows.insert((SESSIONS, key(id, &[])), Some(encode_account(account)));
         let rows = &mut self.rows;
-        account.queue.take_rows(|first, value| {
-            rows.insert((QUEUES, key(id, &first.to_be_bytes())), value);
-        });
+        if let Some(queue) = account.queue.present_mut() {
+            queue.take_rows(|first, value| {
+                rows.insert((QUEUES, key(id, &first.to_be_bytes())), value);
+            });
+        }
     }
 
     pub(super) fn remove_session(&mut self, id: SessionId) {
@@ -135,6 +140,7 @@ impl Changes {
         let newer = std::mem::replace(self, older);
         self.rows.extend(newer.rows);
         self.retained.extend(newer.retained);
+        self.connections.extend(newer.connections);
     }
 
     /// The changes as the store takes them.
@@ -143,6 +149,9 @@ impl Changes {
         let mut checkpoint = Checkpoint::default();
         for ((space, key), value) in &self.rows {
             checkpoint.set(space, key.clone(), value.clone());
+        }
+        for (opened, value) in &self.connections {
+            checkpoint.set(CONNECTIONS, opened.0.to_be_bytes(), value.as_deref().map(<[u8]>::to_vec));
         }
         for (topic, record) in &self.retained {
             checkpoint.set(RETAINED, topic.as_bytes(), record.as_ref().map(|record| record.as_bytes().to_vec()));
@@ -312,7 +321,7 @@ fn encode_account(account: &Account) -> Vec<u8> {
     Acknowledged { below: queue.base(), beyond: queue.beyond().iter().copied().collect() }.write(&mut out);
     Acknowledged { below: queue.base(), beyond: queue.received().iter().copied().collect() }.write(&mut out);
     write_varint(&mut out, account.held.len() as u64);
-    for (&packet_id, &sequence) in &account.held {
+    for (&packet_id, &sequence) in account.held.iter() {
         write_varint(&mut out, u64::from(packet_id));
         write_varint(&mut out, sequence.0);
     }
@@ -363,8 +372,8 @@ fn decode_account(
         will,
         will_pending: flags & WILL_PENDING != 0,
         ended: flags & ENDED != 0,
-        held,
-        queue,
+        held: if held.is_empty() { Seldom::default() } else { held.into() },
+        queue: queue.into(),
         sent,
         closed: flags & CLOSED != 0,
         full: flags & FULL != 0,

@@ -410,6 +410,10 @@ impl World {
         assert!(self.dispatch.ledger.deadlines_are_right(), "{}", self.log.join("\n"));
         let (mut replayed, last) = Dispatch::replay(broker(&self.journal), &self.store).unwrap();
         assert_eq!(last, self.applied);
+        let open: Vec<_> = replayed.ledger.left_open.iter().map(|(opened, open)| (opened, open.since)).collect();
+        let mut expected: Vec<_> = self.clients.iter().filter_map(|client| client.opened).collect();
+        expected.sort();
+        assert_eq!(open, expected, "{}", self.log.join("\n"));
         let (live, replayed) = (describe(&mut self.dispatch), describe(&mut replayed));
         let only = |a: &str, b: &str| {
             a.lines().filter(|line| !b.lines().any(|other| other == *line)).collect::<Vec<_>>().join("\n")
@@ -427,7 +431,7 @@ impl World {
         let (dispatch, last) = Dispatch::restore(broker(&self.journal), &self.store, now).unwrap();
         assert_eq!(last, self.applied);
         self.dispatch = dispatch;
-        let connections = &self.dispatch.ledger.connections;
+        let connections = &mut self.dispatch.ledger.left_open;
         let open: Vec<_> = connections.iter().map(|(opened, open)| (opened, open.since)).collect();
         let mut expected: Vec<_> = self.clients.iter_mut().filter_map(|client| client.opened.take()).collect();
         expected.sort();
@@ -493,9 +497,6 @@ fn describe(dispatch: &mut Dispatch) -> String {
                 writeln!(out, " {number} {standing:?} {entry:?}").unwrap();
             }
         }
-    }
-    for (opened, open) in dispatch.ledger.connections.iter() {
-        writeln!(out, "open {opened} {open:?}").unwrap();
     }
     for topic in TOPICS {
         let targets = dispatch.routing.targets(topic);

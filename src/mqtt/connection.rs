@@ -265,6 +265,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Err(error) = self.journal_batch().await {
             tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
         }
+        // What was to be answered by then still is, where the client takes it at once: CONNACK above all, for it may
+        // have sent CONNECT and DISCONNECT in one breath.
+        if matches!(end, End::Disconnected | End::DisconnectedWithWill) && !self.broken {
+            poll_fn(|cx| {
+                let _sent = self.poll_write(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
         self.broker.statistics.connections.sub(1);
         self.owned.session.presence.lock().take();
         self.owned.session.mailbox.lock().set_online(false);

@@ -130,6 +130,7 @@ impl Dispatcher {
                 self.dispatch.answer(question);
             }
             self.dispatch.send_unsent();
+            self.record_portions().await;
             self.settle_due();
             self.record_closures().await;
             if busy {
@@ -141,7 +142,7 @@ impl Dispatcher {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
                 Some(question) = self.questions.recv() => self.dispatch.answer(question),
-                () = tokio::time::sleep(if self.dispatch.unsent.is_empty() { UPKEEP_INTERVAL } else { UNSENT_INTERVAL }) => {}
+                () = tokio::time::sleep(if self.dispatch.has_unsent() { UNSENT_INTERVAL } else { UPKEEP_INTERVAL }) => {}
                 () = stop.cancelled() => break,
             }
         }
@@ -263,6 +264,19 @@ impl Dispatcher {
         self.dispatch.closing.iter().for_each(|(id, change)| change.record(*id, true, &mut batch));
         if let Some(batch) = self.append(batch).await {
             self.closures = Some((batch, std::mem::take(&mut self.dispatch.closing)));
+        }
+    }
+
+    /// Puts on record that clients get more of the retained messages that they have asked for.
+    async fn record_portions(&mut self) {
+        if self.dispatch.ledger.debts.is_empty() {
+            return;
+        }
+        let (batch, asked) = self.dispatch.next_portions();
+        if !asked.is_empty()
+            && let Some(batch) = self.append(batch).await
+        {
+            self.dispatch.note_portions(&asked, &batch);
         }
     }
 

@@ -76,6 +76,7 @@ impl Dispatch {
         let stored = store::load(store, |id, client_id| sessions.restore(id, client_id, SessionState::default()))?;
         self.retained.restore(stored.retained);
         self.ledger.left_open.restore(stored.connections);
+        self.ledger.restore_owed(stored.owed);
         for (text, group, turn) in stored.groups {
             self.routing.restore_group(&text, group, turn);
         }

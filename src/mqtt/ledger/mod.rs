@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod connections;
+pub mod owed;
 mod queue;
 pub mod store;
 
@@ -19,6 +20,7 @@ use std::{
 use hashbrown::{HashMap, HashSet};
 
 use connections::OpenConnections;
+use owed::{Debts, Owed};
 pub use queue::{Queue, Standing};
 use store::Changes;
 
@@ -161,6 +163,8 @@ pub struct Ledger {
     /// Connections that an earlier life has left open on record, while a start reads of them. Those of this life are
     /// in the store alone.
     pub left_open: OpenConnections,
+    /// Retained messages that subscriptions have still to get.
+    pub debts: Debts,
     /// What else is to be written.
     pub changes: Changes,
 }
@@ -189,6 +193,7 @@ impl Ledger {
         self.forget_deadline(id);
         self.dirty.remove(&id);
         self.closed.remove(&id);
+        self.forget_debts(id);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
         if account.stored {
@@ -201,6 +206,7 @@ impl Ledger {
     pub fn leave_will(&mut self, id: SessionId) {
         self.forget_deadline(id);
         self.closed.remove(&id);
+        self.forget_debts(id);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
         if account.stored {
@@ -312,6 +318,31 @@ impl Ledger {
             self.left_open.note(presence);
         }
         self.changes.set_connection(presence);
+    }
+
+    /// A subscription has still to get this, and nothing else.
+    pub fn set_owed(&mut self, id: SessionId, owed: Owed) {
+        self.debts.remove(id, owed.wanted.filter.as_str());
+        self.changes.set_owed(id, owed.wanted.filter.as_str(), Some(&owed));
+        self.debts.add(id, owed);
+    }
+
+    /// A subscription has got everything, or is over.
+    pub fn forget_owed(&mut self, id: SessionId, filter: &str) {
+        if self.debts.remove(id, filter) {
+            self.changes.set_owed(id, filter, None);
+        }
+    }
+
+    fn forget_debts(&mut self, id: SessionId) {
+        for owed in self.debts.remove_all(id) {
+            self.changes.set_owed(id, owed.wanted.filter.as_str(), None);
+        }
+    }
+
+    /// Puts back what the store has.
+    pub fn restore_owed(&mut self, stored: Vec<(SessionId, Owed)>) {
+        stored.into_iter().for_each(|(id, owed)| self.debts.add(id, owed));
     }
 
     /// Everything the store does not have, in its form.

@@ -8,6 +8,7 @@
 //! | `group` | filter with `$share/…` | group's number, its turn |
 //! | `retained` | topic | the record |
 //! | `connection` | record of its opening | when, client id, device |
+//! | `owed` | number, filter | what the subscription gets of the retained messages, and up to which topic it has |
 //! | `limit` | `retained` | messages and bytes that were retained at most when the journal's last records were made |
 //!
 //! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
@@ -33,6 +34,7 @@ use super::{
     },
     Account, Queue,
     connections::{self, OpenConnection},
+    owed::Owed,
 };
 use crate::{
     auth::User,
@@ -47,6 +49,7 @@ const GROUPS: &str = "group";
 const RETAINED: &str = "retained";
 const LIMITS: &str = "limit";
 const CONNECTIONS: &str = "connection";
+const OWED: &str = "owed";
 
 const CONNECTED: u8 = 1;
 const WILL_PENDING: u8 = 1 << 1;
@@ -87,6 +90,11 @@ impl Changes {
             value
         });
         self.rows.insert((SUBSCRIPTIONS, key(id, filter.as_bytes())), value);
+    }
+
+    /// What a subscription has still to get of the retained messages, or that this is nothing.
+    pub(super) fn set_owed(&mut self, id: SessionId, filter: &str, owed: Option<&Owed>) {
+        self.rows.insert((OWED, key(id, filter.as_bytes())), owed.map(Owed::encode));
     }
 
     /// A group's number and turn, or that it is over.
@@ -170,6 +178,8 @@ pub struct Stored {
     pub sessions: BTreeMap<SessionId, StoredSession>,
     /// Connections that are open on record.
     pub connections: Vec<(Sequence, OpenConnection)>,
+    /// Retained messages that subscriptions have still to get.
+    pub owed: Vec<(SessionId, Owed)>,
 }
 
 /// A session in the store.
@@ -191,8 +201,9 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         let sessions = load_sessions(store, revive)?;
         let groups = load_groups(store)?;
         let connections = load_connections(store)?;
+        let owed = load_owed(store)?;
         let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Stored { retained, groups, sessions, connections })
+        Ok(Stored { retained, groups, sessions, connections, owed })
     })
 }
 
@@ -263,6 +274,16 @@ fn load_connections(store: &StateStore) -> Result<Vec<(Sequence, OpenConnection)
         Some(())
     })?;
     Ok(connections)
+}
+
+fn load_owed(store: &StateStore) -> Result<Vec<(SessionId, Owed)>, StateError> {
+    let mut owed = Vec::new();
+    load_space(store, OWED, |key, value| {
+        let (id, filter) = split_key(key)?;
+        owed.push((id, Owed::decode(filter, value)?));
+        Some(())
+    })?;
+    Ok(owed)
 }
 
 fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {

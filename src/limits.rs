@@ -383,6 +383,10 @@ pub const DEVICE_CONNECTIONS: usize = PRESENCE_PATTERNS;
 /// and read again when their devices say something.
 pub const DEVICE_VALUES_IN_MEMORY: usize = 50_000;
 
+/// Devices in memory that have come or gone and said nothing, at some 500 bytes each; with more, all are written to
+/// the store at once.
+pub const SILENT_DEVICES_IN_MEMORY: usize = 1_000;
+
 /// How often what devices say is taken in while nobody asks.
 pub const DEVICES_INTERVAL: Duration = Duration::from_millis(250);
 

@@ -22,6 +22,8 @@ pub fn note(state: &mut DeviceState, presence: &Presence<'_>) {
                 state.connections.remove(0);
             }
             let (client_id, since, sequence) = (client_id.to_owned(), presence.received, presence.sequence.0);
+            // Mostly the only one.
+            state.connections.reserve_exact(1);
             state.connections.push(OpenConnection { client_id, since, sequence });
         }
         PresenceChange::Closed { opened, reason, .. } => {

@@ -2,7 +2,9 @@
 //!
 //! A device that speaks and is not in memory is read from the store first. A checkpoint writes what
 //! has changed, and may let go of all of it: memory is bounded by [`limits::DEVICE_VALUES_IN_MEMORY`], however
-//! many devices there are.
+//! many devices there are. Those that have only come or gone since they were read stay no longer than to the next
+//! checkpoint, which is due once there are [`limits::SILENT_DEVICES_IN_MEMORY`] of them: of a fleet that is connected
+//! and says nothing, none is in memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +24,8 @@ pub struct Table {
     by_name: BTreeMap<Box<str>, Entry>,
     /// Values in memory.
     values: usize,
+    /// Devices in memory that have not spoken since they were read.
+    silent: usize,
     /// What the last checkpoint was complete up to.
     stored: Sequence,
     /// The store takes nothing any more.
@@ -33,12 +37,13 @@ pub struct Table {
 struct Entry {
     state: DeviceState,
     is_dirty: bool,
+    has_spoken: bool,
 }
 
 impl Table {
     /// What the store has, complete up to `stored`.
     pub const fn new(store: Arc<StateStore>, stored: Sequence) -> Self {
-        Self { store, by_name: BTreeMap::new(), values: 0, stored, has_failed: false, is_writing: false }
+        Self { store, by_name: BTreeMap::new(), values: 0, silent: 0, stored, has_failed: false, is_writing: false }
     }
 
     /// Where it is kept.
@@ -48,7 +53,13 @@ impl Table {
 
     /// Whether a checkpoint is due for memory's sake.
     pub const fn is_full(&self) -> bool {
-        self.values >= limits::DEVICE_VALUES_IN_MEMORY && !self.has_failed && !self.is_writing
+        (self.has_many_values() || self.silent >= limits::SILENT_DEVICES_IN_MEMORY)
+            && !self.has_failed
+            && !self.is_writing
+    }
+
+    const fn has_many_values(&self) -> bool {
+        self.values >= limits::DEVICE_VALUES_IN_MEMORY
     }
 
     #[cfg(test)]
@@ -56,10 +67,20 @@ impl Table {
         self.values
     }
 
+    #[cfg(test)]
+    pub fn devices_in_memory(&self) -> usize {
+        self.by_name.len()
+    }
+
     /// Takes an event in, if it is a device's.
     pub fn take(&mut self, publication: &Publication<'_>, event: &SynapEvent<'_>) {
         let Some(name) = event.device else { return };
-        self.change(name, publication.received, |state| update(state, publication, event));
+        let Some(entry) = self.change(name, publication.received, |state| update(state, publication, event)) else {
+            return;
+        };
+        if !std::mem::replace(&mut entry.has_spoken, true) {
+            self.silent -= 1;
+        }
     }
 
     /// Takes in that a device has come or gone.
@@ -67,7 +88,7 @@ impl Table {
         self.change(presence.device, presence.received, |state| note(state, presence));
     }
 
-    fn change(&mut self, name: &str, first_seen: Micros, change: impl FnOnce(&mut DeviceState)) {
+    fn change(&mut self, name: &str, first_seen: Micros, change: impl FnOnce(&mut DeviceState)) -> Option<&mut Entry> {
         if !self.by_name.contains_key(name) {
             let state = self.read(name).unwrap_or_else(|error| {
                 tracing::error!(%error, device = name, "what was known of a device cannot be read");
@@ -76,13 +97,15 @@ impl Table {
             let first = || DeviceState { first_seen, last_seen: first_seen, ..DeviceState::default() };
             let state = state.unwrap_or_else(first);
             self.values += values(&state);
-            self.by_name.insert(name.into(), Entry { state, is_dirty: false });
+            self.silent += 1;
+            self.by_name.insert(name.into(), Entry { state, is_dirty: false, has_spoken: false });
         }
-        let Some(entry) = self.by_name.get_mut(name) else { return };
+        let entry = self.by_name.get_mut(name)?;
         let before = values(&entry.state);
         entry.is_dirty = true;
         change(&mut entry.state);
         self.values = self.values + values(&entry.state) - before;
+        Some(entry)
     }
 
     /// What has changed since the last checkpoint, complete up to `position`; none when it is not worth a
@@ -109,10 +132,13 @@ impl Table {
     /// The changes are in the store.
     pub fn written(&mut self) {
         self.is_writing = false;
-        if self.is_full() {
-            self.by_name.retain(|_, entry| entry.is_dirty);
-            self.values = self.by_name.values().map(|entry| values(&entry.state)).sum();
+        if self.has_failed || (self.silent == 0 && !self.has_many_values()) {
+            return;
         }
+        let keeps_speakers = !self.has_many_values();
+        self.by_name.retain(|_, entry| entry.is_dirty || (entry.has_spoken && keeps_speakers));
+        self.values = self.by_name.values().map(|entry| values(&entry.state)).sum();
+        self.silent = self.by_name.values().filter(|entry| !entry.has_spoken).count();
     }
 
     /// They are not, and nothing ever will be.

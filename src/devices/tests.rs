@@ -1,6 +1,6 @@
 //! Devices over a real journal and store.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     journal::{BatchBuilder, JournalOptions, Origin},
     mapping::{Mapper, RouteTable},
-    types::{Publication, PublishProperties, Qos, Sequence},
+    types::{Presence, PresenceChange, Publication, PublishProperties, Qos, Sequence},
 };
 
 struct Life {
@@ -123,6 +123,50 @@ async fn memory_is_bounded_and_nothing_is_forgotten() {
     assert_eq!(life.metric("d0007", "m5").await, Some(json!(-1)));
     assert_eq!(life.metric("d0007", "m6").await, Some(json!(6)), "also of a device that had to be read again");
     assert!(life.devices.0.table.lock().values_in_memory() < limits::DEVICE_VALUES_IN_MEMORY + limits::DEVICE_METRICS);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn devices_that_are_connected_and_say_nothing_take_no_memory() {
+    const COUNT: usize = 3 * limits::SILENT_DEVICES_IN_MEMORY;
+    let directory = tempfile::tempdir().unwrap();
+    let life = Life::begin(directory.path());
+    life.publish("devices/d0007/telemetry", "{\"t\":1}", false).await;
+    for first in (0..COUNT).step_by(100) {
+        let mut batch = BatchBuilder::default();
+        for n in first..first + 100 {
+            let device = format!("d{n:04}");
+            let presence = Presence {
+                sequence: Sequence::ZERO,
+                received: crate::types::Micros::default(),
+                client_id: &device,
+                device: &device,
+                change: PresenceChange::Opened,
+                details: "",
+            };
+            batch.push(&Record::Presence(presence));
+        }
+        life.journal.append(batch, None).await.unwrap();
+    }
+    let last = life.journal.watermark(Watermark::Appended);
+    life.journal.watch(Watermark::Durable).wait_for(|durable| *durable >= last).await.unwrap();
+    assert_eq!(life.names("", COUNT).await.len(), COUNT);
+    let in_memory = || life.devices.0.table.lock().devices_in_memory();
+    // The next checkpoint takes the rest.
+    timeout(Duration::from_secs(30), async {
+        while in_memory() > 1 {
+            assert!(in_memory() < 2 * limits::SILENT_DEVICES_IN_MEMORY);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    for n in [7, 8] {
+        let state = life.devices.get(format!("d{n:04}")).await.unwrap().unwrap();
+        let open: Vec<_> = state.connections.iter().map(|open| open.client_id.as_str()).collect();
+        assert_eq!((open, state.events), (vec![&*format!("d{n:04}")], u64::from(n == 7)));
+    }
+    assert_eq!(life.metric("d0007", "t").await, Some(json!(1)));
     life.end().await;
 }
 

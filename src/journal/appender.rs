@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     batch::{Batch, BatchBuilder, Outcome},
+    gather::Gathered,
     record::Salt,
     storage::Clock,
     tail::{Tail, TailRead},
@@ -206,6 +207,11 @@ impl Shared {
         }
         self.inner.lock().tail.set_written(batches, self.budget.tail);
         self.room.notify_waiters();
+    }
+
+    /// One batch takes the place of small ones that are durable. Committer only.
+    pub fn gathered(&self, Gathered { of, batch }: Gathered) {
+        self.inner.lock().tail.replace(&of, &batch);
     }
 
     /// Everything written is on stable storage, and sequences below `ceiling` are reserved.

@@ -23,6 +23,7 @@ pub struct BatchBuilder {
     guaranteed: bool,
     hurries: bool,
     best_effort: bool,
+    has_messages: bool,
 }
 
 impl BatchBuilder {
@@ -35,6 +36,7 @@ impl BatchBuilder {
             Record::Presence(_) => self.guaranteed = true,
             _ => (self.guaranteed, self.hurries) = (true, true),
         }
+        self.has_messages |= matches!(record, Record::Publication { .. } | Record::Event(_));
         self.offsets.push(self.bytes.len() as u32);
         record::encode(record, &mut self.bytes);
     }
@@ -77,6 +79,7 @@ impl BatchBuilder {
             guaranteed: self.guaranteed,
             hurries: self.hurries,
             best_effort: self.best_effort,
+            has_messages: self.has_messages,
             bytes: self.bytes,
             offsets: self.offsets,
             outcome: AtomicU8::new(Outcome::Pending as u8),
@@ -111,6 +114,7 @@ pub struct Batch {
     guaranteed: bool,
     hurries: bool,
     best_effort: bool,
+    has_messages: bool,
     bytes: Vec<u8>,
     offsets: Vec<u32>,
     outcome: AtomicU8,
@@ -129,11 +133,37 @@ impl Batch {
             guaranteed: true,
             hurries: true,
             best_effort: true,
+            has_messages: true,
             bytes,
             offsets,
             outcome: AtomicU8::new(Outcome::Durable as u8),
             signal: Mutex::new(None),
         }
+    }
+
+    /// The records of batches that follow each other and are durable, as one; none of none.
+    pub(super) fn gathered(of: &[Arc<Self>]) -> Option<Self> {
+        let (first, last) = (of.first()?, of.last()?);
+        let mut bytes = Vec::with_capacity(of.iter().map(|batch| batch.bytes.len()).sum());
+        let mut offsets = Vec::with_capacity(of.iter().map(|batch| batch.offsets.len()).sum());
+        for batch in of {
+            let start = u32::try_from(bytes.len()).ok()?;
+            offsets.extend(batch.offsets.iter().map(|offset| start + offset));
+            bytes.extend_from_slice(&batch.bytes);
+        }
+        Some(Self {
+            first: first.first,
+            last: last.last,
+            received: first.received,
+            guaranteed: of.iter().any(|batch| batch.guaranteed),
+            hurries: of.iter().any(|batch| batch.hurries),
+            best_effort: of.iter().any(|batch| batch.best_effort),
+            has_messages: of.iter().any(|batch| batch.has_messages),
+            bytes,
+            offsets,
+            outcome: AtomicU8::new(Outcome::Durable as u8),
+            signal: Mutex::new(None),
+        })
     }
 
     /// The first record's sequence.
@@ -181,6 +211,11 @@ impl Batch {
     #[must_use]
     pub const fn best_effort(&self) -> bool {
         self.best_effort
+    }
+
+    /// Whether there is anything that may wait for somebody; else it is told only what clients do.
+    pub(super) const fn has_messages(&self) -> bool {
+        self.has_messages
     }
 
     /// The records' bytes as they lie on disk.

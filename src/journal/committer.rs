@@ -21,6 +21,7 @@ use super::{
     appender::Shared,
     batch::Batch,
     cursor::Cursors,
+    gather::Gathering,
     log::{Log, WriteError},
     storage::Clock,
     watermark::Watermark,
@@ -64,6 +65,7 @@ pub struct Committer {
     bytes: Arc<AtomicU64>,
     sync_times: Histogram,
     turn: Turn,
+    gathering: Gathering,
 }
 
 impl Committer {
@@ -82,7 +84,17 @@ impl Committer {
     ) -> io::Result<Self> {
         let sync_times = metrics::histogram!("synap_mqtt_journal_fsync_seconds");
         let turn = Turn::default();
-        let mut committer = Self { log, shared, cursors, clock, sync_interval, bytes, sync_times, turn };
+        let mut committer = Self {
+            log,
+            shared,
+            cursors,
+            clock,
+            sync_interval,
+            bytes,
+            sync_times,
+            turn,
+            gathering: Gathering::default(),
+        };
         match committer.start_segment() {
             Ok(()) => {}
             Err(WriteError::Full(reason)) => committer.note_full(reason),
@@ -150,6 +162,7 @@ impl Committer {
         self.log.sync()?;
         self.sync_times.record(started.elapsed());
         self.shared.synced(&self.turn.unsynced, self.log.ceiling());
+        self.gathering.add(&self.turn.unsynced, |gathered| self.shared.gathered(gathered));
         self.turn.set_synced();
         Ok(())
     }

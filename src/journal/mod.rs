@@ -18,6 +18,7 @@ mod command_body;
 mod committer;
 mod cursor;
 mod event_body;
+mod gather;
 mod log;
 mod presence_body;
 mod reader;

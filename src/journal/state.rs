@@ -19,8 +19,9 @@ const JOURNAL_KEY: &str = "journal";
 const STORE_LOG_BYTES: u64 = 64 << 20;
 
 /// Changes of one space that are in memory before they are written to a table, in bytes. The
-/// store's default, 64 MiB for each of a few spaces, is more than the whole bridge may take.
-const SPACE_MEMORY_BYTES: u64 = 4 << 20;
+/// store's default, 64 MiB for each of a few spaces, is more than the whole bridge may take; and what a device that
+/// is connected and says nothing has in it stays there for as long.
+const SPACE_MEMORY_BYTES: u64 = 1 << 20;
 
 /// Why derived state cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,10 @@
 //! Devices that come and go, put on record (docs/decisions/0015-presence.md).
 //!
 //! A client that is a device has a record of its coming in the append of its CONNECT, and one of its going in that of
-//! the end of its connection. Nobody waits for either: they are on disk when their events are shown. What is told of
-//! the coming is kept until it is on record, because a full journal takes it later.
+//! the end of its connection. Nobody waits for either: they are on disk when their events are shown. A full journal
+//! takes what is told of the coming later; until it is known whether it must, the append has it.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
     codec::{Connect, ReasonCode},
@@ -28,36 +28,45 @@ pub struct Arrival {
     pub transport: &'static str,
 }
 
-/// A connection of a client that is a device.
+/// What is told of the coming of a client that is a device, and is not on record.
 #[derive(Debug)]
+pub struct Untold(String);
+
+impl Untold {
+    /// These details.
+    #[must_use]
+    pub const fn new(details: String) -> Self {
+        Self(details)
+    }
+
+    /// What an append that was refused has told, if anything.
+    #[must_use]
+    pub fn of(refused: &Batch) -> Option<Box<Self>> {
+        refused.after(Sequence::ZERO).find_map(|record| match record {
+            Record::Presence(presence) => Some(Box::new(Self(presence.details.to_owned()))),
+            _ => None,
+        })
+    }
+
+    /// Adds the record, as the last of a batch.
+    pub fn open(&self, client_id: &ClientId, device: &str, batch: &mut BatchBuilder) {
+        record(client_id.as_str(), device, PresenceChange::Opened, &self.0, batch);
+    }
+}
+
+/// A connection of a client that is a device, whose coming is on record or on its way there: by that record, and when
+/// it was made.
+#[derive(Clone, Copy, Debug)]
 pub struct Announced {
-    device: Box<str>,
-    /// What is told of its coming, until that is on record.
-    details: Box<str>,
-    /// The record of its coming, and when that was.
-    opened: (Sequence, Micros),
+    opened: NonZeroU64,
+    since: Micros,
 }
 
 impl Announced {
-    /// One that is not on record yet.
+    /// By the last record of this batch.
     #[must_use]
-    pub fn new(device: &str, details: String) -> Self {
-        Self { device: device.into(), details: details.into(), opened: Default::default() }
-    }
-
-    /// Adds the record of its coming, as the last of a batch.
-    pub fn open(&self, client_id: &ClientId, batch: &mut BatchBuilder) {
-        record(client_id.as_str(), &self.device, PresenceChange::Opened, &self.details, batch);
-    }
-
-    /// That record lies at the end of this batch.
-    pub fn opened_by(&mut self, batch: &Batch) {
-        self.opened = (batch.last(), batch.received());
-    }
-
-    /// That record need not be made again.
-    pub fn forget_details(&mut self) {
-        self.details = Box::default();
+    pub fn by(batch: &Batch) -> Option<Self> {
+        Some(Self { opened: NonZeroU64::new(batch.last().0)?, since: batch.received() })
     }
 }
 
@@ -79,11 +88,11 @@ impl Ending {
     }
 
     /// Adds the record, unless that of the opening was refused.
-    pub fn close(&self, client_id: &ClientId, batch: &mut BatchBuilder) {
+    pub fn close(&self, client_id: &ClientId, device: &str, batch: &mut BatchBuilder) {
         if !self.is_void() {
-            let (opened, since) = self.announced.opened;
-            let change = PresenceChange::Closed { opened, since, reason: self.reason };
-            record(client_id.as_str(), &self.announced.device, change, &self.details, batch);
+            let Announced { opened, since } = self.announced;
+            let change = PresenceChange::Closed { opened: Sequence(opened.get()), since, reason: self.reason };
+            record(client_id.as_str(), device, change, &self.details, batch);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     Broker,
     acknowledge::JOURNAL_FULL,
-    announce::{Announced, Arrival, details},
+    announce::{Announced, Arrival, Untold, details},
     authenticate::{Authenticated, Identity, Shown, authenticate},
     codec::{Connack, ConnackProperties, Connect, Packet, ProtocolVersion, ReasonCode, Sender, refusal, split},
     connection::{Agreement, Connection, Introduction},
@@ -204,14 +204,13 @@ impl Broker {
                 "the session of this client identifier belongs to another account",
             ));
         };
-        let telling = |device: &str, resumed| {
+        // A name that was made up for a client is no device's.
+        let is_device = !assigned && self.settings.devices.device(client_id.as_str()).is_some();
+        let announce = |resumed| {
             let keep_alive = server_keep_alive(connect, profile).unwrap_or(connect.keep_alive);
             let user = user.map(|user| &**user);
-            Announced::new(device, details(connect, keep_alive, expiry, resumed, user, arrival))
+            is_device.then(|| Untold::new(details(connect, keep_alive, expiry, resumed, user, arrival)))
         };
-        // A name that was made up for a client is no device's.
-        let device = self.settings.devices.device(client_id.as_str()).filter(|_| !assigned);
-        let announce = |resumed| device.map(|device| Box::new(telling(device, resumed)));
         let begun = self.begin_session(owned, user, connect, expiry, agreement.receive_maximum, announce).await?;
         connack.session_present = begun.resumed;
         out.clear();
@@ -256,7 +255,7 @@ impl Broker {
         connect: &Connect<'_>,
         expiry: u32,
         receive_maximum: u16,
-        announce: impl FnOnce(bool) -> Option<Box<Announced>>,
+        announce: impl FnOnce(bool) -> Option<Untold>,
     ) -> Result<Begun, (ReasonCode, &'static str)> {
         let client_id = found.session.client_id.clone();
         let resumed = !connect.clean_start && found.existed();
@@ -276,23 +275,18 @@ impl Broker {
             will,
         };
         change.record(owned.session.id, guaranteed, &mut batch);
-        let mut announced = announce(resumed);
-        if let Some(announced) = &announced {
-            announced.open(&client_id, &mut batch);
+        let untold = announce(resumed);
+        if let Some(untold) = &untold {
+            untold.open(&client_id, self.device_of(&client_id), &mut batch);
         }
         let appended = self.journal.append(batch, Some(&owned.session.signal)).await;
-        if let (Ok(batch), Some(announced)) = (&appended, &mut announced) {
-            announced.opened_by(batch);
-        }
+        let announced = appended.as_ref().ok().filter(|_| untold.is_some()).and_then(|batch| Announced::by(batch));
         let introduction = match (appended, guaranteed) {
             (Ok(batch), false) => Introduction::Appended(batch),
             // It is refused what it publishes and subscribes to, and told so.
-            (Err(AppendError::Full), false) => Introduction::Refused,
+            (Err(AppendError::Full), false) => Introduction::Refused(untold.map(Box::new)),
             (Ok(batch), true) if outcome(&batch, &owned.session.signal).await == Outcome::Durable => {
                 owned.state.connected_at = batch.last();
-                if let Some(announced) = &mut announced {
-                    announced.forget_details();
-                }
                 Introduction::Recorded
             }
             (result, _) => {
@@ -314,8 +308,16 @@ impl Broker {
         let state = &mut *owned.state;
         state.established = true;
         state.expiry = expiry;
-        state.window.resume();
+        if let Some(window) = state.window.present_mut() {
+            window.resume();
+        }
         Ok(Begun { owned, resumed, introduction, announced })
+    }
+
+    /// The name of the device that a client is which is told of.
+    pub(super) fn device_of<'a>(&self, client_id: &'a ClientId) -> &'a str {
+        let client_id = client_id.as_str();
+        self.settings.devices.device(client_id).unwrap_or(client_id)
     }
 
     /// In 3.1.1 a session that is not clean lives for ever, as far as the limit allows.
@@ -391,7 +393,7 @@ struct Begun {
     owned: OwnedSession,
     resumed: bool,
     introduction: Introduction,
-    announced: Option<Box<Announced>>,
+    announced: Option<Announced>,
 }
 
 /// What has become of an append.
@@ -412,7 +414,7 @@ async fn outcome(batch: &Batch, signal: &Signal) -> Outcome {
 struct Opened {
     owned: OwnedSession,
     introduction: Introduction,
-    announced: Option<Box<Announced>>,
+    announced: Option<Announced>,
     agreement: Agreement,
     will: Option<Box<Will>>,
     identity: Option<Box<Identity>>,

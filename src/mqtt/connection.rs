@@ -30,7 +30,7 @@ use super::{
     Broker,
     access::{Access, Client},
     acknowledge::{AnswerQueue, Answers, Unanswered},
-    announce::{Announced, Ending},
+    announce::{Announced, Ending, Untold},
     authenticate::Identity,
     codec::{Disconnect, ProtocolVersion},
     end::End,
@@ -107,8 +107,8 @@ pub enum Introduction {
     Recorded,
     /// It will be, or not.
     Appended(Arc<Batch>),
-    /// It is not.
-    Refused,
+    /// It is not, and neither is this, which is told with it.
+    Refused(Option<Box<Untold>>),
 }
 
 impl Introduction {
@@ -118,15 +118,20 @@ impl Introduction {
             match batch.outcome() {
                 Outcome::Pending => {}
                 Outcome::Durable => *self = Self::Recorded,
-                Outcome::Refused | Outcome::Failed => *self = Self::Refused,
+                Outcome::Refused | Outcome::Failed => *self = Self::Refused(Untold::of(batch)),
             }
         }
+    }
+
+    /// What is to be told with it, where it is not on record.
+    pub fn take_untold(&mut self) -> Option<Box<Untold>> {
+        if let Self::Refused(untold) = self { untold.take() } else { None }
     }
 
     /// Whether it must be tried again.
     pub fn is_refused(&mut self) -> bool {
         self.settle();
-        matches!(self, Self::Refused)
+        matches!(self, Self::Refused(_))
     }
 }
 
@@ -136,8 +141,8 @@ pub struct Connection<S> {
     pub(super) profile: Arc<Profile>,
     pub(super) owned: OwnedSession,
     pub(super) introduction: Introduction,
-    /// Where the client is a device.
-    pub(super) announced: Option<Box<Announced>>,
+    /// Where the client is a device and has been told of.
+    pub(super) announced: Option<Announced>,
     pub(super) agreement: Agreement,
     pub(super) will: Option<Box<Will>>,
     /// Who the client is, where it had to say so.
@@ -166,7 +171,7 @@ pub struct Connection<S> {
     /// receive maximum [MQTT-4.9.0-1].
     pub(super) held_before: Option<Box<hashbrown::HashSet<u16, foldhash::fast::RandomState>>>,
     /// Messages sent since the session was last told the oldest of those in flight.
-    pub(super) sends: u32,
+    pub(super) sends: u16,
     /// Whether there are whole packets in `input` for another batch.
     pub(super) more: bool,
     /// Whether a delivery waits for the output to drain.
@@ -196,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         profile: Arc<Profile>,
         owned: OwnedSession,
         introduction: Introduction,
-        announced: Option<Box<Announced>>,
+        announced: Option<Announced>,
         agreement: Agreement,
         will: Option<Box<Will>>,
         identity: Option<Box<Identity>>,
@@ -260,6 +265,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Err(error) = self.journal_batch().await {
             tracing::debug!(client.id = %self.owned.session.client_id, %error, "the last packets were not journaled");
         }
+        // What was to be answered by then still is, where the client takes it at once: CONNACK above all, for it may
+        // have sent CONNECT and DISCONNECT in one breath.
+        if matches!(end, End::Disconnected | End::DisconnectedWithWill) && !self.broken {
+            poll_fn(|cx| {
+                let _sent = self.poll_write(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
         self.broker.statistics.connections.sub(1);
         self.owned.session.presence.lock().take();
         self.owned.session.mailbox.lock().set_online(false);
@@ -290,10 +304,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let opening = match &self.introduction {
             Introduction::Recorded => None,
             Introduction::Appended(batch) => Some(Arc::clone(batch)),
-            Introduction::Refused => return None,
+            Introduction::Refused(_) => return None,
         };
         let announced = self.announced.take()?;
-        Some(Box::new(Ending::new(*announced, end, opening)))
+        Some(Box::new(Ending::new(announced, end, opening)))
     }
 
     fn enter(&mut self) {
@@ -351,9 +365,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Encodes the answers whose records have been settled.
     fn settle(&mut self) -> Result<(), End> {
         self.introduction.settle();
-        if let (Introduction::Recorded, Some(announced)) = (&self.introduction, &mut self.announced) {
-            announced.forget_details();
-        }
         if self.queue.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Sends after which the oldest message in flight is looked for again.
-const STALE_AFTER_SENDS: u32 = 1024;
+const STALE_AFTER_SENDS: u16 = 1024;
 
 /// A message that must be read from disk.
 struct Missing {
@@ -51,14 +51,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn deliver_from_memory(&mut self) -> Option<Box<Missing>> {
         while !self.is_backed_up() {
             let window = &mut self.owned.state.window;
-            let (delivery, again) = match window.next_resend(self.agreement.receive_maximum) {
+            let maximum = self.agreement.receive_maximum;
+            let (delivery, again) = match window.present_mut().and_then(|window| window.next_resend(maximum)) {
                 Some(Resend::Publish(packet_id, delivery)) => (delivery, Some(packet_id)),
                 Some(Resend::Pubrel(packet_id)) => {
                     Ack::success(packet_id).encode(PacketType::Pubrel, self.agreement.version, None, &mut self.out);
                     continue;
                 }
                 None => {
-                    let room = window.has_room(self.agreement.receive_maximum);
+                    let room = window.has_room(maximum);
                     (self.take(room)?, None)
                 }
             };
@@ -233,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if qos > Qos::AtMostOnce && again.is_none() {
             self.owned.state.window.send(delivery);
-            self.sends += 1;
+            self.sends = self.sends.saturating_add(1);
         }
     }
 }

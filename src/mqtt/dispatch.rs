@@ -19,6 +19,7 @@ use super::{
     ledger::{
         Account, Ledger,
         change::{self, Change, options_byte},
+        owed::Portion,
     },
     mailbox::{Entry, Put},
     retained::{self, Retained, RetainedLimits},
@@ -100,7 +101,7 @@ impl Dispatch {
             }
             (Record::Publication { publication, origin }, Pass::Durable) => self.publication(publication, *origin),
             (Record::State(change), Pass::Durable) => self.state(change),
-            (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence),
+            (Record::Presence(presence), Pass::Durable) => self.ledger.note_presence(presence, self.replay.is_some()),
             (Record::Command(command), Pass::Durable) => self.note_command(command),
             // Rows of the pod's table have no topic that anyone could subscribe to.
             (Record::Event(_) | Record::Mark { .. }, _)
@@ -252,6 +253,28 @@ impl Dispatch {
         }
     }
 
+    /// Queues a retained message that a subscription is owed, whatever the limits say: it comes in portions that they
+    /// have room for.
+    pub(super) fn queue_owed(&mut self, session: &Arc<Session>, entry: &Entry, record: &Arc<OwnedRecord>) {
+        let is_numbered = entry.qos > Qos::AtMostOnce;
+        let is_tracked = session.tracked.load(Ordering::Relaxed);
+        if is_numbered && is_tracked {
+            self.ledger.queue(session.id, entry);
+        }
+        if self.replay.is_some() {
+            return;
+        }
+        let mut mailbox = session.mailbox.lock();
+        if is_numbered || mailbox.is_online() {
+            mailbox.restore(entry, Some(record));
+        }
+        drop(mailbox);
+        if is_numbered && !is_tracked {
+            session.untracked.fetch_add(1, Ordering::Relaxed);
+        }
+        self.list(session);
+    }
+
     /// Puts a message into a living session's mailbox.
     pub(super) fn post(&mut self, session: &Arc<Session>, entry: &Entry, record: Option<&Arc<OwnedRecord>>) -> Put {
         let mut mailbox = session.mailbox.lock();
@@ -326,11 +349,12 @@ impl Dispatch {
                 }
             }
             Change::End => self.end(id),
-            Change::Subscribe { identifier, subscriptions } => {
+            Change::Subscribe { identifier, at_once, subscriptions } => {
                 for subscription in &subscriptions {
-                    self.subscribe(id, subscription, identifier, change.sequence);
+                    self.subscribe(id, subscription, identifier, change.sequence, at_once);
                 }
             }
+            Change::More { filter, portion } => self.pay_more(id, filter, portion),
             Change::Unsubscribe { filters } => filters.iter().for_each(|filter| self.unsubscribe(id, filter)),
             Change::Release { packet_id } => {
                 if let Some(account) = self.ledger.change(id) {
@@ -383,7 +407,14 @@ impl Dispatch {
         sessions.find(id).or_else(|| if self.replay.is_some() { revive() } else { None })
     }
 
-    fn subscribe(&mut self, id: SessionId, subscription: &Subscription<'_>, identifier: u32, made_by: Sequence) {
+    fn subscribe(
+        &mut self,
+        id: SessionId,
+        subscription: &Subscription<'_>,
+        identifier: u32,
+        made_by: Sequence,
+        at_once: Option<Portion>,
+    ) {
         let Some(account) = self.ledger.get(id) else { return };
         let session = Arc::clone(&account.session);
         let options = SubscriptionOptions::of(subscription, identifier);
@@ -401,7 +432,7 @@ impl Dispatch {
             Made::Shared(group) => self.joined(id, group),
             Made::Replaced | Made::New => {
                 if subscription.wants_retained(made == Made::New) {
-                    self.send_retained(&session, subscription, identifier, made_by);
+                    self.send_retained(&session, subscription, identifier, made_by, at_once);
                 }
             }
         }
@@ -427,11 +458,12 @@ impl Dispatch {
             return;
         };
         let session = Arc::clone(&account.session);
-        for filter in session.subscriptions.lock().drain() {
-            if let Some((_, true)) = self.routing.unsubscribe(&filter, id) {
-                self.ledger.changes.set_group(&filter, None);
+        let filters = std::mem::take(&mut *session.subscriptions.lock());
+        for filter in filters.iter() {
+            if let Some((_, true)) = self.routing.unsubscribe(filter, id) {
+                self.ledger.changes.set_group(filter, None);
             }
-            self.ledger.changes.set_subscription(id, &filter, None);
+            self.ledger.changes.set_subscription(id, filter, None);
         }
         self.bequeath(id);
         self.broker.sessions.forget(id);

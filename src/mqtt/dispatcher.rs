@@ -82,12 +82,12 @@ impl Dispatcher {
     /// # Errors
     /// [`RestoreError`]
     pub fn restore(broker: &Arc<Broker>, store: Arc<StateStore>) -> Result<Self, RestoreError> {
-        let (dispatch, replayed) = Dispatch::restore(Arc::clone(broker), &store, SystemClock.now())?;
+        let (mut dispatch, replayed) = Dispatch::restore(Arc::clone(broker), &store, SystemClock.now())?;
         broker.applied.store(replayed.0, Ordering::Release);
         let checkpoint = broker.journal.register_cursor("checkpoint", replayed);
         let needed = broker.journal.register_cursor("sessions", replayed);
         let questions = broker.directory.open();
-        let orphans = Orphans::new(&dispatch.ledger.connections, broker.journal.latest());
+        let orphans = Orphans::new(&mut dispatch.ledger.left_open, broker.journal.latest());
         let mut dispatcher = Self {
             dispatch,
             store,
@@ -133,6 +133,7 @@ impl Dispatcher {
                 self.dispatch.answer(question);
             }
             self.dispatch.send_unsent();
+            self.record_portions().await;
             self.settle_due();
             self.record_closures().await;
             self.commands.act(&mut self.dispatch).await;
@@ -145,7 +146,7 @@ impl Dispatcher {
                 result = best_effort.changed() => if result.is_err() { break },
                 result = durable.changed() => if result.is_err() { break },
                 Some(question) = self.questions.recv() => self.dispatch.answer(question),
-                () = tokio::time::sleep(if self.dispatch.unsent.is_empty() { UPKEEP_INTERVAL } else { UNSENT_INTERVAL }) => {}
+                () = tokio::time::sleep(if self.dispatch.has_unsent() { UNSENT_INTERVAL } else { UPKEEP_INTERVAL }) => {}
                 () = stop.cancelled() => break,
             }
         }
@@ -268,6 +269,19 @@ impl Dispatcher {
         self.dispatch.closing.iter().for_each(|(id, change)| change.record(*id, true, &mut batch));
         if let Some(batch) = self.append(batch).await {
             self.closures = Some((batch, std::mem::take(&mut self.dispatch.closing)));
+        }
+    }
+
+    /// Puts on record that clients get more of the retained messages that they have asked for.
+    async fn record_portions(&mut self) {
+        if self.dispatch.ledger.debts.is_empty() {
+            return;
+        }
+        let (batch, asked) = self.dispatch.next_portions();
+        if !asked.is_empty()
+            && let Some(batch) = self.append(batch).await
+        {
+            self.dispatch.note_portions(&asked, &batch);
         }
     }
 

@@ -43,6 +43,7 @@ mod restore;
 mod retained;
 mod retained_delivery;
 mod routing;
+mod seldom;
 mod session;
 mod statistics;
 mod subscribe;

@@ -30,9 +30,8 @@ pub struct Orphans {
 impl Orphans {
     /// All that are open. `seen` is the time of the journal's last record.
     #[must_use]
-    pub fn new(open: &OpenConnections, seen: Micros) -> Self {
-        let left = open.iter().map(|(opened, connection)| (opened, connection.clone())).collect();
-        Self { left, under_way: None, seen }
+    pub fn new(open: &mut OpenConnections, seen: Micros) -> Self {
+        Self { left: open.take().collect(), under_way: None, seen }
     }
 
     /// Puts the ends of all on record, as far as there is room.

@@ -122,7 +122,7 @@ impl Broker {
             parting.end.record(session.id, parting.will_pending, &mut batch);
         }
         if let Some(ending) = &parting.ending {
-            ending.close(&session.client_id, &mut batch);
+            ending.close(&session.client_id, self.device_of(&session.client_id), &mut batch);
         }
         let signal = Arc::<Signal>::default();
         let appended = self.journal.append(batch, Some(&signal)).await;

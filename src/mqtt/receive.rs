@@ -6,12 +6,13 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     access::Client,
     acknowledge::{Answer, Answers, Condition},
+    announce::Announced,
     codec::{Ack, Disconnect, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Sender, split},
     connection::{Connection, Introduction},
     end::End,
     ledger::change::Change,
     system,
-    window::Receipt,
+    window::{Receipt, Window},
 };
 use crate::{
     auth::access::{RefusedPublish, Rules},
@@ -307,7 +308,7 @@ impl<S> Connection<S> {
     /// Puts on record what the client has acknowledged. Nobody waits for it: should it be lost, those
     /// messages are sent again.
     fn record_progress(&mut self) {
-        let progress = self.owned.state.window.take_progress();
+        let progress = self.owned.state.window.present_mut().and_then(Window::take_progress);
         if let Some(acknowledged) = progress
             && self.owned.session.tracked.load(Ordering::Acquire)
         {
@@ -398,17 +399,17 @@ impl<S> Connection<S> {
             will: None,
         }
         .record(self.owned.session.id, false, &mut batch);
-        if let Some(announced) = &self.announced {
-            announced.open(&self.owned.session.client_id, &mut batch);
+        let untold = self.introduction.take_untold();
+        if let Some(untold) = &untold {
+            let client_id = &self.owned.session.client_id;
+            untold.open(client_id, self.broker.device_of(client_id), &mut batch);
         }
         self.introduction = match self.broker.journal.append(batch, Some(&self.owned.session.signal)).await {
             Ok(batch) => {
-                if let Some(announced) = &mut self.announced {
-                    announced.opened_by(&batch);
-                }
+                self.announced = untold.and_then(|_| Announced::by(&batch));
                 Introduction::Appended(batch)
             }
-            Err(AppendError::Full) => Introduction::Refused,
+            Err(AppendError::Full) => Introduction::Refused(untold),
             Err(AppendError::Failed) => return Err(End::JournalFailed),
             Err(AppendError::Closed) => return Err(End::ShuttingDown),
         };

@@ -76,8 +76,9 @@ impl Dispatch {
         let sessions = &broker.sessions;
         let stored = store::load(store, |id, client_id| sessions.restore(id, client_id, SessionState::default()))?;
         self.retained.restore(stored.retained);
-        self.ledger.connections.restore(stored.connections);
+        self.ledger.left_open.restore(stored.connections);
         self.commands.restore(stored.commands);
+        self.ledger.restore_owed(stored.owed);
         for (text, group, turn) in stored.groups {
             self.routing.restore_group(&text, group, turn);
         }
@@ -205,7 +206,7 @@ fn revive(account: &Account, retained: &BySequence) -> SessionState {
         established: true,
         expiry: account.expiry,
         held: account.held.clone(),
-        window,
+        window: window.into(),
         ..SessionState::default()
     }
 }

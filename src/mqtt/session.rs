@@ -16,7 +16,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::{acknowledge::Unrecorded, mailbox::Mailbox, presence::Presence, window::Window};
+use super::{acknowledge::Unrecorded, mailbox::Mailbox, presence::Presence, seldom::Seldom, window::Window};
 use crate::{
     auth::User,
     types::{ClientId, Sequence, Signal},
@@ -42,7 +42,7 @@ pub struct Session {
     /// Messages that wait.
     pub mailbox: Mutex<Mailbox>,
     /// Filters it has subscribed to, ahead of the ledger.
-    pub subscriptions: Mutex<HashSet<Box<str>, Random>>,
+    pub subscriptions: Mutex<Seldom<HashSet<Box<str>, Random>>>,
     /// Numbers of sent messages that were given to other members of a shared subscription.
     pub given_away: Mutex<Vec<u64>>,
     /// Its connection, while it has one.
@@ -73,9 +73,9 @@ pub struct SessionState {
     /// The record of its last CONNECT: nothing is delivered before the ledger has it.
     pub connected_at: Sequence,
     /// QoS 2 packet identifiers received and not released, with the record each stands for.
-    pub held: HashMap<u16, Sequence, Random>,
+    pub held: Seldom<HashMap<u16, Sequence, Random>>,
     /// Messages sent and not acknowledged.
-    pub window: Window,
+    pub window: Seldom<Window>,
     /// Set once it is over: whoever waited for it must look for a new one.
     pub ended: bool,
 }

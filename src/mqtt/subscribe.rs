@@ -12,7 +12,7 @@ use super::{
     },
     connection::Connection,
     end::End,
-    ledger::change::Change,
+    ledger::{change::Change, owed::Portion},
     receive::is_within_limits,
     topic_match::{literal_prefix, split_share},
 };
@@ -65,7 +65,8 @@ impl<S> Connection<S> {
             return Ok(());
         }
         let identifier = subscribe.subscription_identifier.unwrap_or(0);
-        let change = Change::Subscribe { identifier, subscriptions: granted };
+        let at_once = Some(Portion::of(self.profile.mailbox));
+        let change = Change::Subscribe { identifier, at_once, subscriptions: granted };
         change.record(self.owned.session.id, true, &mut self.batch);
         self.answers.push(Answer::Applied { accepted, refused, filters });
         Ok(())

@@ -8,8 +8,8 @@ use crate::support::{
     connect_packet, expect_closed_after, expect_nothing_before, persistent,
     properties::{byte, id, string, two_bytes},
     raw_mqtt::{
-        Connect, PINGREQ, Packet, Publish, RawMqtt, Version, ack, kind, packet, subscribe, subscribe_all, text,
-        unsubscribe, unsubscribe_all,
+        Connect, DISCONNECT, PINGREQ, Packet, Publish, RawMqtt, Version, ack, kind, packet, subscribe, subscribe_all,
+        text, unsubscribe, unsubscribe_all,
     },
     reason, retained, subscribe_with,
 };
@@ -552,6 +552,23 @@ async fn v5_3_1_4_5_packets_sent_before_the_connack_are_processed() {
         assert_eq!(kinds[..2], [kind::CONNACK, kind::SUBACK]);
         kinds[2..].sort_unstable();
         assert_eq!(kinds[2..], [kind::PUBLISH, kind::PUBACK]);
+    }
+    bridge.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_3_1_4_5_a_client_that_leaves_in_the_same_breath_is_answered() {
+    let bridge = Bridge::start().await;
+    for version in VERSIONS {
+        for clean in [true, false] {
+            let connect = Connect { clean, ..Connect::new(version, "hurried") }.encode();
+            for (behind, expected) in [(&[][..], vec![kind::CONNACK]), (&PINGREQ, vec![kind::CONNACK, kind::PINGRESP])]
+            {
+                let answers = answers(&bridge, version, &[&connect, behind, &DISCONNECT].concat()).await;
+                assert_eq!(answers.iter().map(Packet::kind).collect::<Vec<_>>(), expected, "{version:?} {behind:?}");
+                assert_eq!(answers[0].reason(), 0);
+            }
+        }
     }
     bridge.finish(&[]).await;
 }

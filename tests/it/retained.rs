@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::support::{
-    bridge::Setup,
-    raw_mqtt::{Publish, RawMqtt, Version, kind, unsubscribe},
+    bridge::{Cut, Setup},
+    raw_mqtt::{Connect, Publish, RawMqtt, Version, ack, kind, unsubscribe},
 };
 
 const TOPICS: u16 = 600;
@@ -56,6 +56,103 @@ async fn a_subscriber_gets_everything_however_little_may_wait() {
         assert_eq!(subscriber.message().await.topic, "r/end");
     }
     bridge.finish(&[]).await;
+}
+
+const FEW: &str = "[mqtt]\nmaximum_queued_messages = 40";
+
+async fn retain_small(publisher: &mut RawMqtt, qos: u8) {
+    for number in 0..TOPICS {
+        let message = Publish::new(&topic(number), "old", qos, number + 1);
+        publisher.send(&Publish { retain: true, ..message }.encode(Version::V5)).await;
+        if qos == 1 {
+            publisher.expect(kind::PUBACK).await;
+        } else {
+            publisher.expect(kind::PUBREC).await;
+            publisher.send(&ack(kind::PUBREL, number + 1)).await;
+            publisher.expect(kind::PUBCOMP).await;
+        }
+    }
+}
+
+/// The next message, acknowledged, by a client that has forgotten what its last connection did.
+async fn next(subscriber: &mut RawMqtt) -> Publish {
+    loop {
+        let packet = subscriber.read().await.expect("a message");
+        match packet.kind() {
+            kind::PUBREL => subscriber.send(&ack(kind::PUBCOMP, packet.id())).await,
+            kind::PUBLISH => {
+                let message = packet.publish();
+                let answer = if message.qos == 1 { kind::PUBACK } else { kind::PUBREC };
+                subscriber.send(&ack(answer, message.id)).await;
+                return message;
+            }
+            kind => panic!("{kind}: {packet:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_acknowledgements_too_a_subscriber_gets_everything_and_nothing_is_dropped() {
+    for qos in [1, 2] {
+        let bridge = Setup::default().config(FEW).start().await;
+        let mut publisher = bridge.client(Version::V5, "publisher").await;
+        retain_small(&mut publisher, qos).await;
+        let mut subscriber = bridge.client(Version::V5, "subscriber").await;
+        subscriber.subscribe("r/+", qos).await;
+        // While most of it is still to come: one that is, and one that is not retained any more.
+        publisher.publish(&topic(3), "live", 1).await;
+        let newest = Publish { retain: true, ..Publish::new(&topic(TOPICS - 1), "newest", 1, 1) };
+        publisher.send(&newest.encode(Version::V5)).await;
+        publisher.expect(kind::PUBACK).await;
+        let (mut retained, mut live) = (Vec::new(), Vec::new());
+        while retained.len() + live.len() < usize::from(TOPICS) + 1 {
+            let message = subscriber.message().await;
+            assert_eq!(message.qos, if message.payload == b"old" { qos } else { 1 });
+            if message.retain { retained.push(message.topic) } else { live.push(message.topic) }
+        }
+        assert_eq!(live, [topic(3), topic(TOPICS - 1)]);
+        assert_eq!(retained, (0..TOPICS - 1).map(topic).collect::<Vec<_>>());
+        publisher.publish("r/end", "", 1).await;
+        assert_eq!(subscriber.message().await.topic, "r/end");
+        assert_eq!(bridge.metric("synap_mqtt_messages_dropped_total{reason=\"queue-full\"}").await, 0.0);
+        bridge.finish(&[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_lives_on_gets_the_rest_after_a_restart() {
+    for (cut, qos) in [(Cut::Kill, 1), (Cut::Kill, 2), (Cut::Terminate, 1)] {
+        let mut bridge = Setup::default().config(FEW).start().await;
+        let mut publisher = bridge.client(Version::V5, "publisher").await;
+        retain_small(&mut publisher, qos).await;
+        let connect = Connect { receive_maximum: Some(5), ..Connect::persistent(Version::V5, "subscriber") };
+        let mut found = BTreeMap::new();
+        let mut count = |message: Publish| {
+            let times: &mut u32 = found.entry(message.topic).or_default();
+            assert!(*times == 0 || message.dup, "sent twice as if it were new");
+            *times += 1;
+            found.len()
+        };
+        let mut subscriber = bridge.raw(Version::V5).await;
+        subscriber.connect_as(&connect).await;
+        subscriber.subscribe("r/+", qos).await;
+        while count(next(&mut subscriber).await) < 200 {}
+        bridge.cut(cut).await;
+        // It is away, and back, and away again.
+        for part in [400, usize::from(TOPICS)] {
+            let mut subscriber = bridge.raw(Version::V5).await;
+            assert!(subscriber.connect_as(&connect).await, "{cut:?}");
+            while count(next(&mut subscriber).await) < part {}
+        }
+        assert!(found.into_keys().eq((0..TOPICS).map(topic)));
+        let mut subscriber = bridge.raw(Version::V5).await;
+        subscriber.connect_as(&connect).await;
+        let mut publisher = bridge.client(Version::V5, "publisher").await;
+        publisher.publish("r/end", "", 1).await;
+        while next(&mut subscriber).await.topic != "r/end" {}
+        assert_eq!(bridge.metric("synap_mqtt_messages_dropped_total{reason=\"queue-full\"}").await, 0.0);
+        bridge.finish(&[]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

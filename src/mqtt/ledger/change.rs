@@ -10,6 +10,7 @@ use super::super::{
     will::Will,
     window::Acknowledged,
 };
+use super::owed::Portion;
 use crate::{
     journal::{BatchBuilder, Record, StateChange},
     types::Qos,
@@ -28,6 +29,9 @@ const OPEN: u8 = 10;
 /// [`CONNECT`] of a client with an account.
 const CONNECT_AS: u8 = 11;
 const DROP_WILL: u8 = 12;
+/// [`SUBSCRIBE`] that gets retained messages portion by portion.
+const SUBSCRIBE_PACED: u8 = 13;
+const MORE: u8 = 14;
 
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
@@ -65,6 +69,9 @@ pub enum Change<'a> {
     Subscribe {
         /// Sent along with every message; 0 for none.
         identifier: u32,
+        /// What each gets of the retained messages at once, with QoS 1 and 2; none where an earlier version, which
+        /// queued all that did fit, has written the record.
+        at_once: Option<Portion>,
         /// What was granted.
         subscriptions: Vec<Subscription<'a>>,
     },
@@ -95,6 +102,13 @@ pub enum Change<'a> {
     },
     /// The queue has room again.
     Open,
+    /// A subscription gets the next portion of the retained messages that it is owed.
+    More {
+        /// Its filter.
+        filter: &'a str,
+        /// As much.
+        portion: Portion,
+    },
     /// A will that was due is void: its client may not publish there any more.
     DropWill,
 }
@@ -128,8 +142,11 @@ impl Change<'_> {
                 write_varint(out, *sent);
             }
             Self::End | Self::Open | Self::DropWill => {}
-            Self::Subscribe { identifier, subscriptions } => {
+            Self::Subscribe { identifier, at_once, subscriptions } => {
                 write_varint(out, u64::from(*identifier));
+                if let Some(portion) = at_once {
+                    portion.write(out);
+                }
                 for subscription in subscriptions {
                     out.push(options_byte(subscription));
                     write_bytes(out, subscription.filter.as_bytes());
@@ -143,6 +160,10 @@ impl Change<'_> {
                 write_varint(out, *at);
                 write_varint(out, *kept);
             }
+            Self::More { filter, portion } => {
+                portion.write(out);
+                write_bytes(out, filter.as_bytes());
+            }
         }
     }
 
@@ -152,7 +173,8 @@ impl Change<'_> {
             Self::Connect { user: Some(_), .. } => CONNECT_AS,
             Self::Disconnect { .. } => DISCONNECT,
             Self::End => END,
-            Self::Subscribe { .. } => SUBSCRIBE,
+            Self::Subscribe { at_once: None, .. } => SUBSCRIBE,
+            Self::Subscribe { at_once: Some(_), .. } => SUBSCRIBE_PACED,
             Self::Unsubscribe { .. } => UNSUBSCRIBE,
             Self::Release { .. } => RELEASE,
             Self::Acknowledge(_) => ACKNOWLEDGE,
@@ -160,6 +182,7 @@ impl Change<'_> {
             Self::Close { .. } => CLOSE,
             Self::Open => OPEN,
             Self::DropWill => DROP_WILL,
+            Self::More { .. } => MORE,
         }
     }
 }
@@ -184,8 +207,9 @@ pub fn decode(mut body: &[u8]) -> Option<(SessionId, Change<'_>)> {
             sent: read_varint(from)?,
         },
         END => Change::End,
-        SUBSCRIBE => Change::Subscribe {
+        SUBSCRIBE | SUBSCRIBE_PACED => Change::Subscribe {
             identifier: u32::try_from(read_varint(from)?).ok()?,
+            at_once: if kind == SUBSCRIBE_PACED { Some(Portion::read(from)?) } else { None },
             subscriptions: read_all(from, read_subscription)?,
         },
         UNSUBSCRIBE => Change::Unsubscribe { filters: read_all(from, read_str)? },
@@ -195,6 +219,10 @@ pub fn decode(mut body: &[u8]) -> Option<(SessionId, Change<'_>)> {
         CLOSE => Change::Close { at: read_varint(from)?, kept: read_varint(from)? },
         OPEN => Change::Open,
         DROP_WILL => Change::DropWill,
+        MORE => {
+            let portion = Portion::read(from)?;
+            Change::More { filter: read_str(from)?, portion }
+        }
         _ => return None,
     };
     from.is_empty().then_some((session, change))
@@ -292,6 +320,7 @@ mod tests {
             ..Subscription::new("a/+/#", Qos::ExactlyOnce)
         };
         let plain = Subscription { retain_as_published: true, ..Subscription::new("$share/g/b", Qos::AtMostOnce) };
+        let portion = Portion { messages: 1_000, bytes: 64 << 20 };
         for change in [
             Change::Connect { client_id: "pump", user: None, expiry: u32::MAX, receive_maximum: 9, will: None },
             Change::Connect {
@@ -303,7 +332,9 @@ mod tests {
             },
             Change::Disconnect { expiry: 60, will_pending: true, sent: 1 << 40 },
             Change::End,
-            Change::Subscribe { identifier: 268_435_455, subscriptions: vec![subscription, plain] },
+            Change::Subscribe { identifier: 268_435_455, at_once: None, subscriptions: vec![subscription, plain] },
+            Change::Subscribe { identifier: 0, at_once: Some(portion), subscriptions: vec![plain] },
+            Change::More { filter: "a/#", portion },
             Change::Unsubscribe { filters: vec!["a", "b/#"] },
             Change::Release { packet_id: 7 },
             Change::Acknowledge(Acknowledged { below: 70_000, beyond: vec![70_003, 80_000] }),

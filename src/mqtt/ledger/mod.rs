@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod connections;
+pub mod owed;
 mod queue;
 pub mod store;
 
@@ -19,12 +20,14 @@ use std::{
 use hashbrown::{HashMap, HashSet};
 
 use connections::OpenConnections;
+use owed::{Debts, Owed};
 pub use queue::{Queue, Standing};
 use store::Changes;
 
 use super::{
     mailbox::Entry,
     routing::GroupId,
+    seldom::Seldom,
     session::{Session, SessionId},
     will::Will,
 };
@@ -51,9 +54,9 @@ pub struct Account {
     /// Whether the session is over and only the will is left of it.
     pub ended: bool,
     /// QoS 2 packet identifiers received and not released.
-    pub held: HashMap<u16, Sequence, Random>,
+    pub held: Seldom<HashMap<u16, Sequence, Random>>,
     /// Messages to be delivered.
-    pub queue: Queue,
+    pub queue: Seldom<Queue>,
     /// Messages from this number on were never sent, but perhaps by a connection that still lives.
     pub sent: u64,
     /// Whether the queue takes nothing more for now.
@@ -83,8 +86,8 @@ impl Account {
             will: None,
             will_pending: false,
             ended: false,
-            held: HashMap::default(),
-            queue: Queue::default(),
+            held: Seldom::default(),
+            queue: Seldom::default(),
             sent: 0,
             closed: false,
             full: false,
@@ -157,8 +160,11 @@ pub struct Ledger {
     closed: HashSet<SessionId, Random>,
     /// Accounts that the store does not have as they are.
     dirty: HashSet<SessionId, Random>,
-    /// Connections that are open on record.
-    pub connections: OpenConnections,
+    /// Connections that an earlier life has left open on record, while a start reads of them. Those of this life are
+    /// in the store alone.
+    pub left_open: OpenConnections,
+    /// Retained messages that subscriptions have still to get.
+    pub debts: Debts,
     /// What else is to be written.
     pub changes: Changes,
 }
@@ -187,6 +193,7 @@ impl Ledger {
         self.forget_deadline(id);
         self.dirty.remove(&id);
         self.closed.remove(&id);
+        self.forget_debts(id);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
         if account.stored {
@@ -199,6 +206,7 @@ impl Ledger {
     pub fn leave_will(&mut self, id: SessionId) {
         self.forget_deadline(id);
         self.closed.remove(&id);
+        self.forget_debts(id);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.disown(&account);
         if account.stored {
@@ -304,10 +312,37 @@ impl Ledger {
         self.deadlines.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
     }
 
-    /// A device has come or gone.
-    pub fn note_presence(&mut self, presence: &Presence<'_>) {
-        let (opened, row) = self.connections.note(presence);
-        self.changes.set_connection(opened, row);
+    /// A device has come or gone, in this life or, as a start reads, in an earlier one.
+    pub fn note_presence(&mut self, presence: &Presence<'_>, is_start: bool) {
+        if is_start {
+            self.left_open.note(presence);
+        }
+        self.changes.set_connection(presence);
+    }
+
+    /// A subscription has still to get this, and nothing else.
+    pub fn set_owed(&mut self, id: SessionId, owed: Owed) {
+        self.debts.remove(id, owed.wanted.filter.as_str());
+        self.changes.set_owed(id, owed.wanted.filter.as_str(), Some(&owed));
+        self.debts.add(id, owed);
+    }
+
+    /// A subscription has got everything, or is over.
+    pub fn forget_owed(&mut self, id: SessionId, filter: &str) {
+        if self.debts.remove(id, filter) {
+            self.changes.set_owed(id, filter, None);
+        }
+    }
+
+    fn forget_debts(&mut self, id: SessionId) {
+        for owed in self.debts.remove_all(id) {
+            self.changes.set_owed(id, owed.wanted.filter.as_str(), None);
+        }
+    }
+
+    /// Puts back what the store has.
+    pub fn restore_owed(&mut self, stored: Vec<(SessionId, Owed)>) {
+        stored.into_iter().for_each(|(id, owed)| self.debts.add(id, owed));
     }
 
     /// Everything the store does not have, in its form.

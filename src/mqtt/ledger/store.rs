@@ -9,6 +9,7 @@
 //! | `retained` | topic | the record |
 //! | `connection` | record of its opening | when, client id, device |
 //! | `command` | record of its request | what is known of it, as JSON |
+//! | `owed` | number, filter | what the subscription gets of the retained messages, and up to which topic it has |
 //! | `limit` | `retained` | messages and bytes that were retained at most when the journal's last records were made |
 //!
 //! Numbers in keys are eight bytes, big-endian, so that keys are in their order; in values they are
@@ -27,18 +28,20 @@ use super::{
         mailbox::Packed,
         retained::RetainedLimits,
         routing::GroupId,
+        seldom::Seldom,
         session::{Session, SessionId},
         varint::{read_str, read_varint, unzigzag, write_bytes, write_varint, zigzag},
         will::Will,
         window::Acknowledged,
     },
     Account, Queue,
-    connections::OpenConnection,
+    connections::{self, OpenConnection},
+    owed::Owed,
 };
 use crate::{
     auth::User,
     journal::{Checkpoint, OwnedRecord, StateError, StateStore},
-    types::{ClientId, Micros, Sequence},
+    types::{ClientId, Micros, Presence, Sequence},
 };
 
 const SESSIONS: &str = "session";
@@ -49,6 +52,7 @@ const RETAINED: &str = "retained";
 const LIMITS: &str = "limit";
 const CONNECTIONS: &str = "connection";
 const COMMANDS: &str = "command";
+const OWED: &str = "owed";
 
 const CONNECTED: u8 = 1;
 const WILL_PENDING: u8 = 1 << 1;
@@ -72,6 +76,7 @@ type StoredMessage = (Box<str>, Arc<OwnedRecord>);
 pub struct Changes {
     rows: HashMap<Row, Option<Vec<u8>>, Random>,
     retained: HashMap<Box<str>, Option<Arc<OwnedRecord>>, Random>,
+    connections: HashMap<Sequence, Option<Box<[u8]>>, Random>,
 }
 
 impl Changes {
@@ -88,6 +93,11 @@ impl Changes {
             value
         });
         self.rows.insert((SUBSCRIPTIONS, key(id, filter.as_bytes())), value);
+    }
+
+    /// What a subscription has still to get of the retained messages, or that this is nothing.
+    pub(super) fn set_owed(&mut self, id: SessionId, filter: &str, owed: Option<&Owed>) {
+        self.rows.insert((OWED, key(id, filter.as_bytes())), owed.map(Owed::encode));
     }
 
     /// A group's number and turn, or that it is over.
@@ -110,8 +120,9 @@ impl Changes {
     }
 
     /// A connection that is open, or that it is not any more.
-    pub(super) fn set_connection(&mut self, opened: Sequence, row: Option<Vec<u8>>) {
-        self.rows.insert((CONNECTIONS, opened.0.to_be_bytes().to_vec()), row);
+    pub(super) fn set_connection(&mut self, presence: &Presence<'_>) {
+        let (opened, value) = connections::row(presence);
+        self.connections.insert(opened, value);
     }
 
     /// What is known of a command, or that nothing is any more.
@@ -123,9 +134,11 @@ impl Changes {
         account.stored = true;
         self.rows.insert((SESSIONS, key(id, &[])), Some(encode_account(account)));
         let rows = &mut self.rows;
-        account.queue.take_rows(|first, value| {
-            rows.insert((QUEUES, key(id, &first.to_be_bytes())), value);
-        });
+        if let Some(queue) = account.queue.present_mut() {
+            queue.take_rows(|first, value| {
+                rows.insert((QUEUES, key(id, &first.to_be_bytes())), value);
+            });
+        }
     }
 
     pub(super) fn remove_session(&mut self, id: SessionId) {
@@ -143,6 +156,7 @@ impl Changes {
         let newer = std::mem::replace(self, older);
         self.rows.extend(newer.rows);
         self.retained.extend(newer.retained);
+        self.connections.extend(newer.connections);
     }
 
     /// The changes as the store takes them.
@@ -151,6 +165,9 @@ impl Changes {
         let mut checkpoint = Checkpoint::default();
         for ((space, key), value) in &self.rows {
             checkpoint.set(space, key.clone(), value.clone());
+        }
+        for (opened, value) in &self.connections {
+            checkpoint.set(CONNECTIONS, opened.0.to_be_bytes(), value.as_deref().map(<[u8]>::to_vec));
         }
         for (topic, record) in &self.retained {
             checkpoint.set(RETAINED, topic.as_bytes(), record.as_ref().map(|record| record.as_bytes().to_vec()));
@@ -171,6 +188,8 @@ pub struct Stored {
     pub connections: Vec<(Sequence, OpenConnection)>,
     /// Commands.
     pub commands: Vec<CommandEntry>,
+    /// Retained messages that subscriptions have still to get.
+    pub owed: Vec<(SessionId, Owed)>,
 }
 
 /// A session in the store.
@@ -193,8 +212,9 @@ pub fn load(store: &StateStore, revive: impl Fn(SessionId, ClientId) -> Arc<Sess
         let groups = load_groups(store)?;
         let connections = load_connections(store)?;
         let commands = load_commands(store)?;
+        let owed = load_owed(store)?;
         let retained = retained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Stored { retained, groups, sessions, connections, commands })
+        Ok(Stored { retained, groups, sessions, connections, commands, owed })
     })
 }
 
@@ -276,6 +296,16 @@ fn load_commands(store: &StateStore) -> Result<Vec<CommandEntry>, StateError> {
     Ok(commands)
 }
 
+fn load_owed(store: &StateStore) -> Result<Vec<(SessionId, Owed)>, StateError> {
+    let mut owed = Vec::new();
+    load_space(store, OWED, |key, value| {
+        let (id, filter) = split_key(key)?;
+        owed.push((id, Owed::decode(filter, value)?));
+        Some(())
+    })?;
+    Ok(owed)
+}
+
 fn load_retained(store: &StateStore) -> Result<Vec<StoredMessage>, StateError> {
     let mut retained = Vec::new();
     load_space(store, RETAINED, |key, value| {
@@ -332,7 +362,7 @@ fn encode_account(account: &Account) -> Vec<u8> {
     Acknowledged { below: queue.base(), beyond: queue.beyond().iter().copied().collect() }.write(&mut out);
     Acknowledged { below: queue.base(), beyond: queue.received().iter().copied().collect() }.write(&mut out);
     write_varint(&mut out, account.held.len() as u64);
-    for (&packet_id, &sequence) in &account.held {
+    for (&packet_id, &sequence) in account.held.iter() {
         write_varint(&mut out, u64::from(packet_id));
         write_varint(&mut out, sequence.0);
     }
@@ -383,8 +413,8 @@ fn decode_account(
         will,
         will_pending: flags & WILL_PENDING != 0,
         ended: flags & ENDED != 0,
-        held,
-        queue,
+        held: if held.is_empty() { Seldom::default() } else { held.into() },
+        queue: queue.into(),
         sent,
         closed: flags & CLOSED != 0,
         full: flags & FULL != 0,

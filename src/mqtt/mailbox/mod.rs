@@ -170,10 +170,19 @@ impl Mailbox {
         waiting <= limits.messages / 4 * 3 && self.bytes <= limits.bytes / 4 * 3
     }
 
-    /// Whether half of the places for QoS 0 are free, at least: the other half is for what is published now.
+    /// Whether half of what may wait does not, at least: the other half is for what is published now.
     #[must_use]
     pub fn has_room_for_retained(&self, default: MailboxLimits) -> bool {
-        self.best_effort < self.limits.unwrap_or(default).best_effort.div_ceil(2)
+        let limits = self.limits(default);
+        self.best_effort < limits.best_effort.div_ceil(2)
+            && self.waiting() < limits.messages.div_ceil(2)
+            && self.bytes < limits.bytes.div_ceil(2)
+    }
+
+    /// Its own limits, or `default`.
+    #[must_use]
+    pub fn limits(&self, default: MailboxLimits) -> MailboxLimits {
+        self.limits.unwrap_or(default)
     }
 
     /// Whether a client is there.

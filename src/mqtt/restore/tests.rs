@@ -17,6 +17,7 @@ use crate::{
         MailboxLimits, Profile, RetainedLimits, Settings,
         announce::record,
         codec::RetainHandling,
+        ledger::owed::Portion,
         orphans::Orphans,
         session::{OwnedSession, SessionId},
         will::Will,
@@ -172,7 +173,7 @@ impl World {
 
     async fn step(&mut self) {
         let at = usize::try_from(self.random.below(4)).unwrap();
-        match self.random.below(20) {
+        match self.random.below(22) {
             0 | 1 => self.connect(at).await,
             2 => self.disconnect(at).await,
             3 | 4 => self.subscribe(at).await,
@@ -182,6 +183,7 @@ impl World {
             14..=16 => self.acknowledge(at).await,
             17 => self.open_queues().await,
             18 => self.end_absent(at).await,
+            19 | 20 => self.pay().await,
             _ => self.checkpoint().await,
         }
     }
@@ -255,7 +257,19 @@ impl World {
         let Some(owned) = &self.clients[at].owned else { return };
         owned.session.subscriptions.lock().extend(filters.iter().map(|&filter| filter.into()));
         let id = owned.session.id;
-        self.change(id, Change::Subscribe { identifier, subscriptions }).await;
+        let at_once = self.random.pick(&[None, Some(Portion { messages: 1, bytes: 400 })]);
+        self.change(id, Change::Subscribe { identifier, at_once, subscriptions }).await;
+    }
+
+    /// Whoever is owed retained messages and has room gets more of them.
+    async fn pay(&mut self) {
+        let (batch, asked) = self.dispatch.next_portions();
+        if asked.is_empty() {
+            return;
+        }
+        let batch = self.journal.append(batch, None).await.unwrap();
+        self.log.push(format!("{} more for {asked:?}", batch.last()));
+        self.dispatch.note_portions(&asked, &batch);
     }
 
     async fn unsubscribe(&mut self, at: usize) {
@@ -410,6 +424,10 @@ impl World {
         assert!(self.dispatch.ledger.deadlines_are_right(), "{}", self.log.join("\n"));
         let (mut replayed, last) = Dispatch::replay(broker(&self.journal), &self.store).unwrap();
         assert_eq!(last, self.applied);
+        let open: Vec<_> = replayed.ledger.left_open.iter().map(|(opened, open)| (opened, open.since)).collect();
+        let mut expected: Vec<_> = self.clients.iter().filter_map(|client| client.opened).collect();
+        expected.sort();
+        assert_eq!(open, expected, "{}", self.log.join("\n"));
         let (live, replayed) = (describe(&mut self.dispatch), describe(&mut replayed));
         let only = |a: &str, b: &str| {
             a.lines().filter(|line| !b.lines().any(|other| other == *line)).collect::<Vec<_>>().join("\n")
@@ -427,7 +445,7 @@ impl World {
         let (dispatch, last) = Dispatch::restore(broker(&self.journal), &self.store, now).unwrap();
         assert_eq!(last, self.applied);
         self.dispatch = dispatch;
-        let connections = &self.dispatch.ledger.connections;
+        let connections = &mut self.dispatch.ledger.left_open;
         let open: Vec<_> = connections.iter().map(|(opened, open)| (opened, open.since)).collect();
         let mut expected: Vec<_> = self.clients.iter_mut().filter_map(|client| client.opened.take()).collect();
         expected.sort();
@@ -446,7 +464,7 @@ impl World {
 
     /// The store has no row that belongs to nobody.
     fn check_rows(&self) {
-        for space in ["session", "subscription", "queue"] {
+        for space in ["session", "subscription", "queue", "owed"] {
             self.store
                 .load(space, |key, _| {
                     let id = SessionId(u64::from_be_bytes(key[..8].try_into().unwrap()));
@@ -494,8 +512,8 @@ fn describe(dispatch: &mut Dispatch) -> String {
             }
         }
     }
-    for (opened, open) in dispatch.ledger.connections.iter() {
-        writeln!(out, "open {opened} {open:?}").unwrap();
+    for (id, owed) in dispatch.ledger.debts.iter() {
+        writeln!(out, "owed to {} {:?} behind {}", id.0, owed.wanted, owed.after).unwrap();
     }
     for topic in TOPICS {
         let targets = dispatch.routing.targets(topic);
@@ -555,7 +573,7 @@ async fn a_queue_that_was_closed_while_there_was_no_room_to_record_it_is_recorde
     }
     let id = world.clients[0].session.unwrap();
     let subscriptions = vec![Subscription::new("#", Qos::AtLeastOnce)];
-    world.change(id, Change::Subscribe { identifier: 0, subscriptions }).await;
+    world.change(id, Change::Subscribe { identifier: 0, at_once: None, subscriptions }).await;
     while world.dispatch.closing.is_empty() {
         world.publish().await;
         world.take_all().await;

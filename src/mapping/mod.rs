@@ -42,7 +42,9 @@ pub use self::{
     table::{Route, RouteError, RouteProblem, RouteTable},
     time_window::TimeWindow,
 };
-use crate::types::{EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, subject_id};
+use crate::types::{
+    EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, TopicFilter, subject_id,
+};
 
 /// The mapper of one journal.
 #[derive(Debug)]
@@ -141,6 +143,10 @@ impl EventMapper for Mapper {
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
+    }
+
+    fn topics_of(&self, device: &str) -> Vec<TopicFilter> {
+        self.routes.topics_of(device)
     }
 
     fn names_device(&self, topic: &str) -> bool {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     limits,
     stream::{Client, Filter},
-    types::{IdempotencyKey, LastEventId},
+    types::{IdempotencyKey, LastEventId, Scope},
 };
 
 /// An answer to a message.
@@ -92,8 +92,10 @@ impl Session {
     }
 
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
+        let within = caller::topics(&self.caller, Scope::StreamRead)?;
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
+            let filter = Filter { within, ..filter };
             let stream = streams.client(options.begin(filter), self.context.stop.clone());
             self.stream = Some(Box::new(stream));
             self.window = options.window.map(Window::new);
@@ -145,9 +147,9 @@ impl Session {
         self.stream.as_deref_mut().ok_or_else(|| conflict("there is no stream: subscribe first"))
     }
 
-    async fn publish(&self, publication: Publication, key: Option<IdempotencyKey>) -> Result<Answer, Problem> {
-        let publisher = caller::publisher(&self.context)?;
-        let published = publisher.publish(publication.request(key)?).await?;
+    async fn publish(&mut self, publication: Publication, key: Option<IdempotencyKey>) -> Result<Answer, Problem> {
+        let request = publication.request(key, &self.caller)?;
+        let published = self.context.services.publisher.publish(request).await?;
         Ok(Answer::new(published, &self.context.services.streams))
     }
 }

@@ -4,7 +4,7 @@
 //! One task a connection. It reads, answers, and writes what its cursor ([`crate::stream::Client`]) gives, one
 //! thing at a time: so a client that does not read holds one body and is not heard either, until it is given up.
 //! An idle one holds no buffer. Its events wait in the journal. On the shutdown of the bridge it gets a Close
-//! frame with the status 1001.
+//! frame with the status 1001, and with [`session::UNAUTHORIZED`] when its caller is over.
 
 mod answer;
 mod request;
@@ -12,6 +12,7 @@ mod session;
 mod window;
 
 use axum::{
+    Extension,
     extract::{Request, State},
     http::{StatusCode, header},
     response::Response,
@@ -20,11 +21,18 @@ use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::net::TcpStream;
 
 use super::{mqtt::Arrival, parameters, patient::Patient, problem::Problem, routes::Context};
-use crate::websocket::{self, Protocol};
+use crate::{
+    auth::web::Caller,
+    websocket::{self, Protocol},
+};
 use session::Session;
 
 /// `GET /api/events/ws`
-pub async fn events(State(context): State<Context>, mut request: Request) -> Result<Response, Problem> {
+pub async fn events(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    mut request: Request,
+) -> Result<Response, Problem> {
     let compressed = parameters::compressed(request.uri())?;
     let response: Response = websocket::answer(&request, &context.pages, Protocol::Messages { compressed })?;
     let compressed = response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -40,7 +48,7 @@ pub async fn events(State(context): State<Context>, mut request: Request) -> Res
         match upgraded.await.map(downcast::<TokioIo<Patient<TcpStream>>>) {
             Ok(Ok(parts)) => {
                 let socket = parts.io.into_inner().into_inner();
-                Session::new(socket, context, peer, compressed).run(parts.read_buf).await;
+                Session::new(socket, context, caller, peer, compressed).run(parts.read_buf).await;
             }
             Ok(Err(_)) => tracing::error!("an upgraded connection is not the one that was accepted"),
             Err(error) => tracing::debug!(%error, "a connection ended before it became a WebSocket"),

@@ -1,6 +1,7 @@
 //! One connection, from its first message to its end. What messages ask for is done in [`super::answer`].
 
 use axum::body::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -9,6 +10,7 @@ use tokio::{
 
 use super::{super::routes::Context, window::Window};
 use crate::{
+    auth::web::Caller,
     limits,
     stream::Client,
     types::Peer,
@@ -24,12 +26,19 @@ const READ_BYTES: usize = 4096;
 /// What the last message of a stream begins with.
 const END: &[u8] = br#"{"type":"end""#;
 
+/// The status of a Close frame that tells that the credentials are over (RFC 6455 section 7.4.2: private use): come
+/// again with new ones, and resume.
+pub const UNAUTHORIZED: u16 = 4401;
+
 /// See the module.
 pub struct Session {
     socket: TcpStream,
     decoder: MessageDecoder,
     may_compress: bool,
     pub(super) context: Context,
+    pub(super) caller: Caller,
+    /// Of the caller, if it is one that ends.
+    end: Option<BoxFuture<'static, ()>>,
     peer: Option<Peer>,
     pub(super) stream: Option<Box<Client>>,
     pub(super) window: Option<Window>,
@@ -50,6 +59,8 @@ enum Over {
     Violation(#[from] Violation),
     #[error("the bridge is shutting down")]
     Shutdown,
+    #[error("the credentials have expired, or were revoked")]
+    Unauthorized,
     #[error("nothing was heard of the client")]
     Silent,
     #[error("the journal cannot be read")]
@@ -64,10 +75,11 @@ enum Happening {
     Body(Option<Bytes>),
     Due,
     Stop,
+    CallerOver,
 }
 
 impl Session {
-    pub fn new(socket: TcpStream, context: Context, peer: Option<Peer>, may_compress: bool) -> Self {
+    pub fn new(socket: TcpStream, context: Context, caller: Caller, peer: Option<Peer>, may_compress: bool) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -75,6 +87,8 @@ impl Session {
             may_compress,
             due: now + context.services.streams.heartbeat(),
             context,
+            end: caller.end(),
+            caller,
             peer,
             stream: None,
             window: None,
@@ -92,6 +106,7 @@ impl Session {
             Over::Closed(payload) => message::write_closed(payload, &mut last),
             Over::Violation(violation) => message::write_close(violation.close_code(), &over.to_string(), &mut last),
             Over::Shutdown => message::write_close(1001, &over.to_string(), &mut last),
+            Over::Unauthorized => message::write_close(UNAUTHORIZED, &over.to_string(), &mut last),
             Over::Silent => message::write_close(1008, &over.to_string(), &mut last),
             Over::Unreadable => message::write_close(1011, &over.to_string(), &mut last),
             Over::Io(_) => return,
@@ -121,12 +136,13 @@ impl Session {
                 }
                 Happening::Due => self.look_after().await?,
                 Happening::Stop => return Err(Over::Shutdown),
+                Happening::CallerOver => return Err(Over::Unauthorized),
             }
         }
     }
 
     async fn next(&mut self) -> Happening {
-        let Self { socket, stream, window, context, due, .. } = self;
+        let Self { socket, stream, window, context, due, end, .. } = self;
         let may_send = window.as_ref().is_none_or(Window::has_room);
         let body = async {
             match stream.as_mut().filter(|_| may_send) {
@@ -134,8 +150,15 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
+        let end = async {
+            match end {
+                Some(end) => end.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = context.stop.cancelled() => Happening::Stop,
+            () = end => Happening::CallerOver,
             // What is wrong with it, reading says.
             _ = socket.readable() => Happening::Readable,
             body = body => Happening::Body(body),

@@ -9,6 +9,7 @@ import { Feed } from "./feed.js";
 import { Devices } from "./model.js";
 import { Refused } from "./refused.js";
 import { State } from "./state.js";
+import { signedIn } from "./sign_in.js";
 import { connect } from "./stream.js";
 import { Tabs } from "./tabs.js";
 
@@ -22,6 +23,9 @@ const REASONS = {
 const LIST_EVERY = 250;
 const KNOWN_EVERY = 5000;
 const KNOWN = "/api/devices?limit=500";
+
+// Nothing is asked for by somebody whom the bridge does not know.
+await signedIn().catch(() => {});
 
 const devices = new Devices();
 const detail = new Detail();

@@ -1,5 +1,7 @@
 // The connection: an EventSource that comes back by itself, and by hand where it would not.
 
+import { admitted } from "./sign_in.js";
+
 const STREAM = "/api/events/stream";
 const RECENT = "/api/events?limit=200";
 const AGAIN_AFTER = 5000;
@@ -28,8 +30,14 @@ export function connect(on) {
     waiting.forEach(on.event);
   }
 
-  function open() {
-    const source = new EventSource(lastId ? `${STREAM}?last_event_id=${encodeURIComponent(lastId)}` : STREAM);
+  async function open() {
+    let url = lastId ? `${STREAM}?last_event_id=${encodeURIComponent(lastId)}` : STREAM;
+    try {
+      url = await admitted(url);
+    } catch {
+      // The bridge is away: the stream finds out by itself.
+    }
+    const source = new EventSource(url);
     on.state(lastId ? "reconnecting" : "connecting");
     source.onmessage = (message) => {
       const first = !lastId;
@@ -42,6 +50,13 @@ export function connect(on) {
     source.addEventListener("gap", (message) => {
       lastId = message.lastEventId;
       on.gap(JSON.parse(message.data));
+    });
+    // The credentials are over: with others, or a new ticket, it goes on here.
+    source.addEventListener("end", (message) => {
+      lastId = message.lastEventId;
+      source.close();
+      on.state("reconnecting");
+      open();
     });
     source.onerror = () => {
       if (source.readyState !== EventSource.CLOSED) return on.state("reconnecting");

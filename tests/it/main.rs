@@ -51,5 +51,6 @@ mod tokens;
 mod tour;
 mod transports;
 mod unix_socket;
+mod web_access;
 mod websocket;
 mod wills;

@@ -134,8 +134,8 @@ pub const ATTEMPT_RECORDS: usize = 10_000;
 /// Keys of an issuer of tokens that are taken; issuers have two or three.
 pub const TOKEN_KEYS: usize = 64;
 
-/// Bytes of an issuer's answer with its keys.
-pub const TOKEN_KEYS_BYTES: usize = 256 << 10;
+/// Bytes of an answer of a service that knows who clients are, such as an issuer's keys.
+pub const SERVICE_ANSWER_BYTES: usize = 256 << 10;
 
 /// How often an issuer's keys are fetched, unless configured otherwise.
 pub const TOKEN_KEYS_INTERVAL: Duration = Duration::from_secs(300);
@@ -303,6 +303,56 @@ pub const POLL_WAIT: Duration = Duration::from_secs(50);
 
 /// Events that may be under way to a client of the WebSocket that acknowledges them, at most.
 pub const MAXIMUM_STREAM_WINDOW: usize = 1_000;
+
+/// Time for a service to say who a web client is.
+pub const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions to such a service at one moment; who comes then waits, as long as for the answer.
+pub const IDENTITY_QUESTIONS: usize = 32;
+
+/// For how long its answer counts: a session that was ended elsewhere is good for so long.
+pub const IDENTITY_CACHE: Duration = Duration::from_secs(15);
+
+/// For how long an answer counts that lets nobody in.
+pub const IDENTITY_REFUSAL_CACHE: Duration = Duration::from_secs(5);
+
+/// Answers of it that are remembered, at some 300 bytes each.
+pub const IDENTITIES: usize = 10_000;
+
+/// How often it is asked whether the caller of an open stream is still good.
+pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Tokens whose signatures are checked at one moment, off the threads of the network.
+pub const WEB_TOKEN_CHECKS: usize = 2;
+
+/// Bytes of the longest credentials: a browser's cookies have 4 KiB each.
+pub const CREDENTIAL_BYTES: usize = 16 << 10;
+
+/// Requests of one caller in a second, unless configured otherwise: a page needs some tens to begin, a program that
+/// publishes one by one some hundreds.
+pub const CALLER_RATE: u32 = 500;
+
+/// Refused credentials of one address in a second; beyond, they are not looked at. Loopback is not counted: a proxy there
+/// stands for all its clients.
+pub const REFUSED_RATE: u32 = 10;
+
+/// Callers and addresses whose requests are counted at one time, at some 100 bytes each.
+pub const COUNTED_CALLERS: usize = 20_000;
+
+/// API keys of one file.
+pub const API_KEYS: usize = 10_000;
+
+/// Characters of an API key's name.
+pub const API_KEY_NAME_CHARS: usize = 100;
+
+/// For how long a ticket may be used: a page asks for one, and opens its stream.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+
+/// Tickets that are out at one time, at some 200 bytes each.
+pub const TICKETS: usize = 10_000;
+
+/// How often the clock is looked at while something is open for a caller that expires: it may be set meanwhile.
+pub const CALLER_CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bytes of one message that a client of the WebSocket sends, which is in memory whole: 190 kB of payload in Base64. Larger
 /// ones have `POST /api/publish`.

@@ -286,8 +286,9 @@ fn what_other_machines_reach_asks_who_they_are_or_says_that_it_need_not() {
     let listener = "0.0.0.0:0 is open to other machines and asks nobody who they are: it needs the accounts of \
                     `auth.password_file` with authentication = \"required\", or tls = { client_ca = … }; \
                     allow_anonymous = true where anyone may be a client";
-    let http = "[::]:0 is open to other machines, and stream, page and stored events ask nobody who they are: bind it to \
-                127.0.0.1, or set allow_anonymous = true where anyone may read every event";
+    let http = "[::]:0 is open to other machines, and stream, page and stored events ask nobody who they are: say in \
+                [http.auth] who may come in, bind it to 127.0.0.1, or set allow_anonymous = true where anyone may read \
+                every event";
     let problems = [format!("pod.toml:2: `listener[0].bind`: {listener}"), format!("pod.toml:4: `http.bind`: {http}")];
     assert_refused(dir.path(), open, &[&problems[0], &problems[1]]);
     for right in [

@@ -51,7 +51,7 @@ impl Admissions {
 
     /// What has its keys fetched, and where, where that is so.
     pub fn token_keys(&self) -> anyhow::Result<Option<(Arc<Tokens>, KeyAddress)>> {
-        let address = self.settings.jwt.as_ref().map(tokens::address).transpose()?.flatten();
+        let address = self.settings.jwt.as_ref().map(|jwt| tokens::address(jwt, "mqtt")).transpose()?.flatten();
         Ok(self.tokens.clone().zip(address))
     }
 

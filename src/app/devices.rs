@@ -8,7 +8,7 @@ use crate::{
     devices::{Devices, DevicesError},
     http::{DeviceDirectory, DevicesUnavailable},
     mqtt::Broker,
-    types::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, subject_id},
+    types::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, EventMapper, TopicFilter, subject_id},
 };
 
 /// The devices whose events are known, and the broker that knows who is connected.
@@ -17,6 +17,8 @@ pub struct Directory {
     pub devices: Devices,
     /// Who is connected.
     pub broker: Arc<Broker>,
+    /// Which topics name devices.
+    pub mapper: Arc<dyn EventMapper>,
 }
 
 impl Directory {
@@ -49,5 +51,9 @@ impl DeviceDirectory for Directory {
             let found = self.devices.get(name.to_owned()).await.map_err(|error| DevicesUnavailable(error.into()))?;
             Ok(found.map(|state| self.describe(name.to_owned(), state)))
         })
+    }
+
+    fn topics(&self, name: &str) -> Vec<TopicFilter> {
+        self.mapper.topics_of(name)
     }
 }

@@ -25,6 +25,7 @@ mod sessions;
 mod tls;
 mod tokens;
 mod watch;
+mod web;
 
 use std::sync::Arc;
 
@@ -183,20 +184,25 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
     let admission = admissions.of(settings.http.authentication);
     let publishing = Publishing::new(Arc::clone(&broker), Arc::clone(&mapper), store);
     let commander = Commands::new(Arc::clone(&broker), Arc::clone(&mapper), publishing.clone());
-    // Nobody can show an account there yet.
-    let publisher = (!admission.is_required()).then(|| Arc::new(publishing::ByHttp(publishing)) as _);
+    let is_required = admission.is_required();
+    let web = web::Web::read(&settings, is_required)?;
+    consumers.spawn(web.follow(&stop.consumers)?);
     let door = Door::new(Arc::clone(&broker), http_terms, admission);
     let server = http_server(&settings, &descriptors);
     let services = Services {
-        publisher,
+        identities: Arc::new(web.identities),
+        sign_in: web::sign_in(&settings.http.auth),
+        caller_rate: settings.http.auth.requests_per_second,
+        publisher: Arc::new(publishing::ByHttp(publishing)),
         commander: Arc::new(commands::ByHttp(commander)),
-        mqtt: Arc::new(move |stream, peer| door.enter(stream, peer)),
+        mqtt: (settings.http.is_open() || is_required)
+            .then(|| Arc::new(move |stream, peer| door.enter(stream, peer)) as _),
         allowed_origins: origins(&settings.http.allowed_origins),
         descriptors,
         events: event_store(database.as_ref(), &journal, &mapper),
         dead_letters: database.as_ref().map(|database| Arc::new(timescale::EventStore::new(database)) as _),
         consumers: Arc::new(consumers_info),
-        devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker) }),
+        devices: Arc::new(devices::Directory { devices, broker: Arc::clone(&broker), mapper: Arc::clone(&mapper) }),
         sessions: Arc::new(sessions::Sessions(broker.clone())),
         streams,
         metrics: Arc::new(move || {

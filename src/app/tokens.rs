@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::{
-    auth::{KeyAddress, Keys, TokenPolicy, Tokens, read_keys},
+    auth::{KeyAddress, Keys, Service, TokenPolicy, Tokens, read_keys},
     certs::read_roots,
     config::JwtSettings,
 };
@@ -17,10 +17,10 @@ pub fn read(settings: &JwtSettings) -> anyhow::Result<Arc<Tokens>> {
     Ok(Arc::new(Tokens::new(TokenPolicy { issuer, audience, user_claim, acl_claim }, keys)))
 }
 
-/// Where the keys are fetched, where they are.
-pub fn address(settings: &JwtSettings) -> anyhow::Result<Option<KeyAddress>> {
+/// Where the keys are fetched, where they are; `clients` says in metrics whose tokens they are for.
+pub fn address(settings: &JwtSettings, clients: &'static str) -> anyhow::Result<Option<KeyAddress>> {
     let Some(url) = settings.address() else { return Ok(None) };
     let roots =
         settings.jwks_ca.as_deref().map(read_roots).transpose().context("read the CAs of the issuer of tokens")?;
-    Ok(Some(KeyAddress { url, roots, interval: settings.jwks_interval }))
+    Ok(Some(KeyAddress { service: Service { url, roots }, interval: settings.jwks_interval, clients }))
 }

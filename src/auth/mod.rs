@@ -5,7 +5,7 @@
 //! server's side of SCRAM-SHA-256 ([`Exchange`]); it hears nobody who fails too often. An [`Admission`] says what a port asks of clients,
 //! a [`CertificatePolicy`] what it makes of their certificates. [`Tokens`] takes signed tokens in the place of passwords.
 //!
-//! [`access`] is who may do what.
+//! [`access`] is who may do what. [`web`] is the same for clients of the HTTP server.
 //!
 //! No task owns anything here: connections call in, and what takes long runs on blocking threads,
 //! a bounded number at a time.
@@ -25,11 +25,14 @@ mod certificate;
 mod derivation;
 mod password_file;
 mod prepare;
+mod private_file;
 mod scram;
+mod service;
 #[cfg(test)]
 mod tests;
 mod token;
 mod verifier;
+pub mod web;
 
 pub use accounts::{Accounts, User};
 pub use admission::Admission;
@@ -39,5 +42,6 @@ pub use certificate::{Certificate, CertificateError, CertificatePolicy, NamedBy}
 pub use password_file::{LineError, NameError, PasswordFile, PasswordFileError};
 pub use prepare::is_same_name;
 pub use scram::{Exchange, METHOD, Proven, ScramError};
+pub use service::Service;
 pub use token::{KeyAddress, KeyFileError, Keys, Rights, Token, TokenError, TokenPolicy, Tokens, is_token, read_keys};
 pub use verifier::{Verifier, VerifierError};

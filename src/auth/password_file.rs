@@ -1,22 +1,16 @@
 //! The password file: one account a line, `name:verifier`; see [`Verifier`].
 //!
-//! Blank lines, and lines that begin with `#`, are the operator's own and stay as they are. A file
-//! is written anew beside the old one and then takes its place, so that a reader finds one or the
-//! other whole; nobody but its owner may read it. Two editors at once: the later one wins.
+//! Blank lines, and lines that begin with `#`, are the operator's own and stay as they are. It lets one guess passwords,
+//! and pose as the server: `private_file` writes it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Write as _,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use super::{Accounts, Verifier, VerifierError, prepare};
-
-/// Mode of the file: it lets one guess passwords, and pose as the server.
-const MODE: u32 = 0o600;
+use super::{Accounts, Verifier, VerifierError, prepare, private_file};
 
 /// Why there are no accounts.
 #[derive(Debug, thiserror::Error)]
@@ -205,36 +199,8 @@ impl PasswordFile {
     /// # Errors
     /// As the system says; the old file is as it was then.
     pub fn write(&self) -> Result<(), PasswordFileError> {
-        self.replace().map_err(|error| PasswordFileError::Unwritable { file: self.file.clone(), error })
-    }
-
-    fn replace(&self) -> io::Result<()> {
-        // The file itself, where a link leads to it.
-        let file = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
-        let mut name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(format!(".new-{}", std::process::id()));
-        let temporary = file.with_file_name(name);
-        let written = self.write_to(&temporary, fs::metadata(&file).ok());
-        let replaced = written.and_then(|()| fs::rename(&temporary, &file));
-        if replaced.is_err() {
-            // It may not be there at all.
-            let _ = fs::remove_file(&temporary);
-            return replaced;
-        }
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-    }
-
-    fn write_to(&self, temporary: &Path, old: Option<fs::Metadata>) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary)?;
-        if let Some(old) = old {
-            let new = file.metadata()?;
-            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            }
-        }
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()
+        private_file::replace(&self.file, &self.text())
+            .map_err(|error| PasswordFileError::Unwritable { file: self.file.clone(), error })
     }
 
     fn text(&self) -> String {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    auth::{PasswordFile, access::read_acl_file, read_keys},
+    auth::{PasswordFile, access::read_acl_file, read_keys, web::ApiKeyFile},
     certs::{
         CertificateFiles, ClientFiles, LocalAuthority, TlsError, certificate_problems, certificates_problem,
         client_problem, key_problem,
@@ -44,6 +44,11 @@ pub fn check(settings: &Settings) -> Vec<(KeyPath, String)> {
     }
     for (key, file) in settings.schemas() {
         problems.extend(schema_problem(file).map(|problem| (key, problem)));
+    }
+    if let Some((key, file)) = settings.api_key_file()
+        && let Err(error) = ApiKeyFile::read(&file)
+    {
+        problems.push((key, error.to_string()));
     }
     if let Some((key, file)) = settings.password_file()
         && let Err(error) = PasswordFile::read(file)

@@ -1,5 +1,6 @@
 //! The command line: its arguments, and the commands that do their work without the bridge.
 
+mod apikey;
 mod certs;
 mod dead_letters;
 mod devices;
@@ -44,7 +45,7 @@ impl Cli {
     #[must_use]
     pub fn check_files(&self, settings: &Settings) -> Vec<(KeyPath, String)> {
         match self.command {
-            Some(Command::Certs(_) | Command::Devices(_) | Command::Passwd(_)) => Vec::new(),
+            Some(Command::ApiKey(_) | Command::Certs(_) | Command::Devices(_) | Command::Passwd(_)) => Vec::new(),
             _ => files::check(settings),
         }
     }
@@ -53,6 +54,9 @@ impl Cli {
 /// A command that does its work and ends.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make, list and revoke keys for programs that use the HTTP API
+    #[command(subcommand, name = "apikey")]
+    ApiKey(apikey::ApiKeyCommand),
     /// Check the configuration and print what is in effect, passwords hidden
     CheckConfig,
     /// Make development certificates under the data directory
@@ -81,6 +85,7 @@ impl Command {
     /// When a file cannot be read or written, or must not be overwritten; when the database refuses.
     pub fn run(self, settings: &Settings) -> anyhow::Result<()> {
         match self {
+            Self::ApiKey(command) => command.run(settings),
             Self::CheckConfig => check_config(settings),
             Self::Certs(certs) => certs.run(settings),
             Self::DeadLetters(letters) => letters.run(settings),

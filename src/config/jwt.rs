@@ -1,11 +1,11 @@
 //! `[auth.jwt]`: tokens in the place of passwords.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    non_empty,
+    address, non_empty,
     units::{duration, write_duration},
 };
 use crate::limits;
@@ -62,8 +62,7 @@ impl JwtSettings {
     /// The address, where there is one that can be asked.
     #[must_use]
     pub fn address(&self) -> Option<url::Url> {
-        let url: url::Url = self.jwks_url.as_ref()?.parse().ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()).then_some(url)
+        address::parse(self.jwks_url.as_ref()?)
     }
 
     /// What is wrong between keys, each with the key to change.
@@ -82,13 +81,7 @@ impl JwtSettings {
 
     /// What is valid but deserves a second look.
     pub(super) fn warning(&self) -> Option<String> {
-        let url = self.address().filter(|url| url.scheme() == "http")?;
-        let is_local = match url.host()? {
-            url::Host::Domain(name) => name == "localhost",
-            url::Host::Ipv4(address) => IpAddr::from(address).is_loopback(),
-            url::Host::Ipv6(address) => IpAddr::from(address).is_loopback(),
-        };
-        let consequence = "whoever is on the way to it can be any client";
-        (!is_local).then(|| format!("`auth.jwt.jwks_url` {url} is without TLS: {consequence}"))
+        let url = self.address().filter(address::is_exposed)?;
+        Some(format!("`auth.jwt.jwks_url` {url} is without TLS: whoever is on the way to it can be any client"))
     }
 }

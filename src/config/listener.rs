@@ -18,6 +18,7 @@ use super::{
     profile::ProfileSettings,
     text::{Text, from_text},
     units::{duration, number, optional_number, write_duration},
+    web::WebAuthSettings,
 };
 use crate::{
     limits,
@@ -257,12 +258,12 @@ pub struct HttpSettings {
     /// Address and port.
     #[serde(deserialize_with = "from_text")]
     pub bind: SocketAddr,
-    /// Origins of web pages that may connect by WebSocket and publish, besides its own.
+    /// Origins of web pages that may connect, read and publish, besides its own.
     pub allowed_origins: Vec<PageOrigin>,
     /// What clients of MQTT over WebSocket must say of themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
-    /// Whether it may be open to other machines although it asks nobody who they are.
+    /// Whether those may do everything who do not say who they are, although other machines reach it or others say it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_anonymous: bool,
     /// Connections at one time, streams and WebSockets among them; if not given, as many as the file descriptors
@@ -275,15 +276,25 @@ pub struct HttpSettings {
     /// Time for which a client may take nothing of what waits for it.
     #[serde(deserialize_with = "duration::<_, 1_000, 3_600_000>", serialize_with = "write_duration")]
     pub write_timeout: Duration,
+    /// Who web clients can be.
+    #[serde(skip_serializing_if = "WebAuthSettings::is_default")]
+    pub auth: WebAuthSettings,
 }
 
 impl HttpSettings {
+    /// Whether those may do everything who do not say who they are: where nobody can, or where it is written.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.allow_anonymous || !self.auth.is_on()
+    }
+
     /// What is wrong with it where other machines reach it.
     pub(super) fn openness(&self) -> Option<String> {
-        (!self.bind.ip().is_loopback() && !self.allow_anonymous).then(|| {
+        (!self.bind.ip().is_loopback() && self.is_open() && !self.allow_anonymous).then(|| {
             format!(
-                "{} is open to other machines, and stream, page and stored events ask nobody who they are: bind it to \
-                 127.0.0.1, or set allow_anonymous = true where anyone may read every event",
+                "{} is open to other machines, and stream, page and stored events ask nobody who they are: say in \
+                 [http.auth] who may come in, bind it to 127.0.0.1, or set allow_anonymous = true where anyone may read \
+                 every event",
                 self.bind
             )
         })
@@ -296,6 +307,7 @@ impl Default for HttpSettings {
             bind: loopback(8080),
             allowed_origins: Vec::new(),
             authentication: None,
+            auth: WebAuthSettings::default(),
             allow_anonymous: false,
             maximum_connections: None,
             maximum_connections_per_address: limits::HTTP_CONNECTIONS_PER_ADDRESS,

@@ -6,6 +6,7 @@
 //! On failure every problem found is named with its key, its place and what would be right.
 
 mod access;
+mod address;
 mod authentication;
 mod broker;
 mod commands;
@@ -22,6 +23,7 @@ mod source;
 mod text;
 mod timescale;
 mod units;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ pub use route::{
 };
 pub use source::KeyPath;
 pub use timescale::{DatabaseFile, DatabaseUrl, DatabaseUrlError, TableName, TableNameError, TimescaleSettings};
+pub use web::{GrantSettings, IntrospectionSettings, KratosSettings, WebAuthSettings};
 
 use crate::{limits, types::ListenAddress};
 
@@ -185,6 +188,19 @@ impl Settings {
         Some((KeyPath::default().key("auth").key("jwt").key("key_file"), jwt.key_file.as_deref()?))
     }
 
+    /// The API keys, with the key that turns them on; none where they are off.
+    #[must_use]
+    pub fn api_key_file(&self) -> Option<(KeyPath, PathBuf)> {
+        let key = KeyPath::default().key("http").key("auth").key("api_keys");
+        self.http.auth.api_keys.then(|| (key, self.api_keys_path()))
+    }
+
+    /// Where API keys are.
+    #[must_use]
+    pub fn api_keys_path(&self) -> PathBuf {
+        self.data_dir.join("api-keys.toml")
+    }
+
     /// The schemas of routes, each with the key that names it.
     pub fn schemas(&self) -> impl Iterator<Item = (KeyPath, &Path)> {
         let key = |index| KeyPath::default().key("route").index(index).key("schema");
@@ -247,6 +263,10 @@ impl Settings {
         problems.extend(self.http.openness().map(|problem| (root.key("http").key("bind"), problem)));
         let problem = self.auth.check(self.http.authentication);
         problems.extend(problem.map(|problem| (root.key("http").key("authentication"), problem)));
+        for (keys, problem) in self.http.auth.check() {
+            let key = keys.into_iter().fold(root.key("http").key("auth"), |path, key| path.key(key));
+            problems.push((key, problem));
+        }
         for (key, problem) in self.auth.jwt.iter().flat_map(JwtSettings::check) {
             problems.push((root.key("auth").key("jwt").key(key), problem.to_owned()));
         }
@@ -305,13 +325,13 @@ impl Settings {
                 _ => exposed(&key, &listener.bind, "anyone who reaches it may publish and subscribe"),
             }
         });
-        let http = match self.auth.effective(self.http.authentication) {
+        let http = self.http.is_open().then(|| match self.auth.effective(self.http.authentication) {
             Authentication::Required => "anyone who reaches it may read every event",
             _ => "anyone who reaches it may read every event, publish and subscribe",
-        };
-        let http = exposed("http.bind", &self.http.bind.into(), http);
+        });
+        let http = http.and_then(|consequence| exposed("http.bind", &self.http.bind.into(), consequence));
         let tokens = self.auth.jwt.as_ref().and_then(JwtSettings::warning);
-        listeners.chain(http).chain(tokens).collect()
+        listeners.chain(http).chain(tokens).chain(self.http.auth.warnings()).collect()
     }
 }
 

@@ -217,6 +217,29 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn web_clients_are_asked_who_they_are_once_they_can_say_so() {
+    let text = "http.bind = \"0.0.0.0:80\"\nhttp.auth.api_keys = true\n[http.auth.kratos]\nurl = \"http://kratos:4433/k/\"\n\
+                [[http.auth.grant]]\nusers = [\"a\"]\nallow = [\"publish=a/#\", \"admin\"]\n";
+    let settings = read(text, &[]).unwrap();
+    assert!(!settings.http.is_open());
+    assert_eq!(read(&toml::to_string(&settings).unwrap(), &[]), Ok(settings.clone()));
+    let kratos = settings.http.auth.kratos.as_ref().unwrap();
+    assert_eq!(kratos.address().unwrap().as_str(), "http://kratos:4433/k/sessions/whoami");
+    assert_eq!(kratos.cookie, "ory_kratos_session");
+    let [warning] = settings.warnings().try_into().unwrap();
+    assert!(warning.contains("`http.auth.kratos.url`") && warning.contains("without TLS"), "{warning}");
+    let alone = problems("[http.auth.introspection]\nurl = \"http://issuer\"\nclient_id = \"a\"", &[]);
+    assert!(
+        alone[0].contains("`http.auth.introspection.client_id`: needs `client_secret_file` beside it"),
+        "{alone:?}"
+    );
+    for open in ["", "http.auth.requests_per_second = 5", "http.auth.api_keys = true\nhttp.allow_anonymous = true"] {
+        assert!(read(open, &[]).unwrap().http.is_open(), "{open}");
+    }
+    assert!(!read("", &[("SYNAP_MQTT__HTTP__AUTH__API_KEYS", "true")]).unwrap().http.is_open());
+}
+
+#[test]
 fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
     for (text, problem) in [
         (
@@ -255,6 +278,25 @@ fn each_mistake_is_told_with_its_line_and_what_would_be_right() {
         ),
         ("[auth.jwt]\nkey_file = \"a.pem\"\njwks_ca = \"ca.pem\"", "pod.toml:3: `auth.jwt.jwks_ca`: is for `jwks_url`"),
         ("[auth.jwt]\njwks_interval = \"10ms\"", "pod.toml:2: `auth.jwt.jwks_interval`:"),
+        ("[http.auth]\napi_key = true", "unknown key `api_key`"),
+        ("[http.auth.jwt]\nissuer = \"a\"", "`http.auth.jwt.key_file`: either `key_file` or `jwks_url`"),
+        (
+            "[http.auth.jwt]\nkey_file = \"a\"\nacl_claim = \"mqtt\"",
+            "`http.auth.jwt.acl_claim`: is for devices: web clients have the scopes of `http.auth.grant`",
+        ),
+        ("[http.auth.kratos]\nurl = \"kratos:4433\"", "`http.auth.kratos.url`: expected an address such as"),
+        (
+            "[http.auth.introspection]\nurl = \"http://u:p@issuer\"",
+            "`http.auth.introspection.url`: expected an address such as",
+        ),
+        (
+            "[[http.auth.grant]]\nusers = [\"a\"]\nallow = [\"admin\"]",
+            "`http.auth.grant`: is for identities, which nothing here makes known",
+        ),
+        (
+            "[http.auth]\nkratos.url = \"http://127.0.0.1\"\n[[http.auth.grant]]\nusers = [\"a\"]\nallow = [\"read\"]",
+            "expected stream:read, events:read, publish, commands or admin",
+        ),
         ("mqtt = 5", "pod.toml:1: `mqtt`: invalid type: integer `5`, expected a table"),
         (
             "[mqtt]\n\nreceive_maximum = 0",

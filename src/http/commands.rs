@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::to_bytes,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
@@ -21,8 +21,9 @@ use super::{
     routes::Context,
 };
 use crate::{
+    auth::web::Caller,
     limits,
-    types::{CommandInfo, CommandPage, CommandRequest, CommandState, IdempotencyKey, Qos},
+    types::{CommandInfo, CommandPage, CommandRequest, CommandState, IdempotencyKey, Qos, Scope, Topics},
 };
 
 /// Set where the command had been asked for before.
@@ -62,7 +63,12 @@ impl Order {
     }
 
     /// As the broker takes it.
-    pub fn request(self, device: String, key: Option<IdempotencyKey>) -> Result<CommandRequest, Problem> {
+    pub fn request(
+        self,
+        device: String,
+        key: Option<IdempotencyKey>,
+        granted: Option<Topics>,
+    ) -> Result<CommandRequest, Problem> {
         let most = limits::MAXIMUM_COMMAND_EXPIRY.as_secs();
         if self.expiry.is_some_and(|seconds| seconds == 0 || u64::from(seconds) > most) {
             return Err(Problem::parameter("expiry", format_args!("expected a number of seconds from 1 to {most}")));
@@ -85,6 +91,7 @@ impl Order {
             properties: self.properties.write()?,
             expiry: self.expiry,
             key,
+            granted,
         })
     }
 }
@@ -92,10 +99,10 @@ impl Order {
 /// `POST /api/devices/{device}/commands`
 pub async fn give(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     device: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller::check_page(&context, request.uri(), request.headers())?;
     let Path(device) = device?;
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
@@ -106,7 +113,7 @@ pub async fn give(
     })?;
     let order: Order = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no command: {error}")))?;
-    let Given { command, is_repeated } = carry_out(&context, device, order, key).await?;
+    let Given { command, is_repeated } = carry_out(&context, &caller, device, order, key).await?;
     let status = if command.state == CommandState::Completed { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(&command)).into_response();
     response.headers_mut().extend(location(&command).map(|location| (header::LOCATION, location)));
@@ -128,13 +135,14 @@ pub struct Given {
 /// Why it is not taken; 504 where it is, and is not answered in time.
 pub async fn carry_out(
     context: &Context,
+    caller: &Caller,
     device: String,
     order: Order,
     key: Option<IdempotencyKey>,
 ) -> Result<Given, Problem> {
-    let commander = caller::commander(context)?;
+    let commander = &context.services.commander;
     let wait = order.wait()?;
-    let told = commander.request(order.request(device, key)?).await?;
+    let told = commander.request(order.request(device, key, caller::commands(caller)?)?).await?;
     let (mut command, is_repeated) = (told.command, told.is_repeated);
     if !wait.is_zero() || is_repeated {
         let id = command.id;
@@ -171,22 +179,29 @@ fn percent_encoded(byte: u8) -> String {
 /// `GET /api/devices/{device}/commands`
 pub async fn list(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     device: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Json<CommandPage>, Problem> {
     let Path(device) = device?;
     let limit = Parameters::of(&uri).limit(limits::COMMANDS_PAGE, limits::MAXIMUM_COMMANDS_PAGE)?;
-    Ok(Json(context.services.commander.of_device(&device, limit.into()).await?))
+    let mut page = context.services.commander.of_device(&device, limit.into()).await?;
+    let within = caller::topics(&caller, Scope::Commands)?;
+    page.commands.retain(|command| within.have(Some(&command.topic)));
+    Ok(Json(page))
 }
 
 /// `GET /api/devices/{device}/commands/{id}`
 pub async fn one(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<CommandInfo>, Problem> {
     let Path((device, id)) = path?;
     let id = Uuid::try_parse(&id).map_err(|_| Problem::parameter("id", "expected a UUID"))?;
-    let found = context.services.commander.find(id).await?.filter(|command| command.device == device);
+    let within = caller::topics(&caller, Scope::Commands)?;
+    let found = context.services.commander.find(id).await?;
+    let found = found.filter(|command| command.device == device && within.have(Some(&command.topic)));
     found.map(Json).ok_or_else(|| {
         let detail =
             format!("nothing is known of a command {id} to {device:?}: those that are over are forgotten after a day");

@@ -18,6 +18,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, response::Parts};
+use futures_util::future::BoxFuture;
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use tokio::{
     net::TcpStream,
@@ -35,6 +36,8 @@ const IGNORED_BYTES: usize = 512;
 pub struct Direct {
     socket: TcpStream,
     client: Client,
+    /// Of the caller, if it is one that ends; the stream ends with it, and says so.
+    end: Option<BoxFuture<'static, ()>>,
     /// Held as the next.
     _watching: Watching,
     patience: Duration,
@@ -77,11 +80,12 @@ impl Direct {
         patience: Duration,
         stop: CancellationToken,
     ) -> Self {
-        let Watched { client, watching } = watched;
+        let Watched { client, watching, end } = watched;
         let alarm = Alarm::new(client.heartbeat());
         Self {
             socket,
             client,
+            end,
             _watching: watching,
             patience,
             alarm,
@@ -100,6 +104,10 @@ impl Direct {
         self.write(&first).await?;
         drop((first, greeting));
         loop {
+            // Also where it always has something to say.
+            if self.end.is_some() && poll_fn(|cx| Poll::Ready(is_over(&mut self.end, cx))).await {
+                self.revoke();
+            }
             let body = match self.client.try_next() {
                 Attempt::Body(body) => body,
                 Attempt::Nothing => {
@@ -121,34 +129,64 @@ impl Direct {
 
     /// Waits until there may be something to say; false when the bridge stops.
     async fn wait(&mut self) -> io::Result<bool> {
-        let Self { socket, client, alarm, stop, .. } = self;
+        let Self { socket, client, alarm, stop, end, .. } = self;
         let due = client.heartbeat();
-        let mut changed = pin!(client.changed());
-        poll_fn(|cx| {
-            if changed.as_mut().poll(cx).is_ready() || alarm.poll(cx, due).is_ready() {
-                return Poll::Ready(Ok(true));
-            }
-            if stop.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(false));
-            }
-            poll_gone(socket, cx).map(Err)
-        })
-        .await
+        let woken = {
+            let mut changed = pin!(client.changed());
+            poll_fn(|cx| {
+                if is_over(end, cx) {
+                    return Poll::Ready(Ok(Woken::CallerOver));
+                }
+                if changed.as_mut().poll(cx).is_ready() || alarm.poll(cx, due).is_ready() {
+                    return Poll::Ready(Ok(Woken::Changed));
+                }
+                if stop.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::Stop));
+                }
+                poll_gone(socket, cx).map(Err)
+            })
+            .await?
+        };
+        if matches!(woken, Woken::CallerOver) {
+            self.revoke();
+        }
+        Ok(!matches!(woken, Woken::Stop))
     }
 
     /// What has to be waited for; none when the stream is over.
     async fn next(&mut self) -> io::Result<Option<bytes::Bytes>> {
-        let Self { socket, client, .. } = self;
+        let Self { socket, client, end, .. } = self;
         tokio::select! {
-            body = client.next() => Ok(body),
-            error = poll_fn(|cx| poll_gone(socket, cx)) => Err(error),
+            biased;
+            () = poll_fn(|cx| if is_over(end, cx) { Poll::Ready(()) } else { Poll::Pending }) => {}
+            body = client.next() => return Ok(body),
+            error = poll_fn(|cx| poll_gone(socket, cx)) => return Err(error),
         }
+        self.revoke();
+        Ok(self.client.next().await)
+    }
+
+    /// Ends the stream because its caller is over.
+    fn revoke(&mut self) {
+        self.end = None;
+        self.client.revoke();
     }
 
     /// Writes; gives up a client that takes nothing.
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         write_all(&self.socket, bytes, self.patience).await
     }
+}
+
+/// What a wait has ended with.
+enum Woken {
+    Changed,
+    CallerOver,
+    Stop,
+}
+
+fn is_over(end: &mut Option<BoxFuture<'static, ()>>, cx: &mut Context<'_>) -> bool {
+    end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready())
 }
 
 /// Ready when the client has closed its connection. What it says before is ignored: it has asked for a stream, which

@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,22 +28,27 @@ use super::{
     routes::Context,
 };
 use crate::{
+    auth::web::Caller,
     formats::CsvRows,
-    types::{EventPage, EventQuery},
+    types::{EventPage, EventQuery, Scope},
 };
 
 /// `GET /api/events`: stored ones, or, with `after` or `wait`, those that come next.
 pub async fn list(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     arrival: Option<Extension<Arrival>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if let Some(subscription) = parameters::poll(&uri, &context.services.streams)? {
-        let who = caller::watcher(&uri, arrival.map(|Extension(arrival)| arrival.peer))?;
-        return Ok(poll::answer(&context, &who, subscription));
+    if let Some(mut subscription) = parameters::poll(&uri, &context.services.streams)? {
+        subscription.filter.within = caller::topics(&caller, Scope::StreamRead)?;
+        let who = caller::watcher(&caller, &uri, arrival.map(|Extension(arrival)| arrival.peer))?;
+        return Ok(poll::answer(&context, subscription, &caller, &who));
     }
+    let within = caller::topics(&caller, Scope::EventsRead)?;
     let EventsRequest { query, format, most } = parameters::events(&uri, &headers)?;
+    let query = EventQuery { within, ..query };
     let store = Arc::clone(&context.services.events);
     // The first page before anything is said, so that a refusal is one.
     let page = store.query(query.clone()).await?;
@@ -52,19 +58,40 @@ pub async fn list(
         Format::Csv => "text/csv; charset=utf-8; header=present",
     };
     let left = most.unwrap_or(u64::MAX);
-    let download = Download { store, query, format, left, page: Some(page), is_begun: false, stop: context.stop };
+    let stop = context.stop;
+    let download = Download { store, query, format, left, page: Some(page), is_begun: false, stop, caller };
     let body = Body::from_stream(stream::try_unfold(download, Download::next));
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 /// `GET /api/events/{id}`
-pub async fn one(State(context): State<Context>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+pub async fn one(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
     let Path(id) = id?;
+    let visible = caller::topics(&caller, Scope::EventsRead)?;
     let parsed = Uuid::try_parse(&id)
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("{id:?} is no event id: expected a UUID")))?;
     let found = context.services.events.event(parsed).await?;
+    // What one may not see is as good as not there.
+    let found = found.filter(|event| visible.is_all() || visible.have(topic_of(event).as_deref()));
     let event = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no event {parsed}")))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], event).into_response())
+}
+
+/// The topic of an event that is JSON.
+fn topic_of(event: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Event {
+        metadata: Option<Metadata>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        topic: Option<String>,
+    }
+    serde_json::from_str::<Event>(event).ok()?.metadata?.topic
 }
 
 /// The page as JSON. Its events are JSON already, and are not parsed again.
@@ -84,6 +111,7 @@ struct Download {
     page: Option<EventPage>,
     is_begun: bool,
     stop: CancellationToken,
+    caller: Caller,
 }
 
 impl Download {
@@ -108,6 +136,9 @@ impl Download {
     }
 
     async fn ask(&self) -> Result<EventPage, QueryError> {
+        if !self.caller.is_good().await {
+            return Err(QueryError::Unavailable("the credentials of its caller are over".into()));
+        }
         tokio::select! {
             page = self.store.query(self.query.clone()) => page,
             () = self.stop.cancelled() => Err(QueryError::Unavailable("the bridge is shutting down".into())),

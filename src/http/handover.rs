@@ -12,29 +12,30 @@ use std::sync::{
 };
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{Response, header, response::Parts},
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::BoxFuture};
 use parking_lot::Mutex;
 
-use super::watchers::Watching;
+use super::{mortal, watchers::Watching};
 use crate::stream::Client;
 
 /// A client, on its way through the layers of the router as an extension of its answer.
 #[derive(Clone)]
 pub struct Prepared(Arc<Mutex<Option<Watched>>>);
 
-/// A client, and its place among those who watch.
+/// A client, its place among those who watch, and the end of its caller, where that has one.
 pub struct Watched {
     pub client: Client,
     pub watching: Watching,
+    pub end: Option<BoxFuture<'static, ()>>,
 }
 
 impl Prepared {
     /// An answer without a body, yet.
-    pub fn new(client: Client, watching: Watching) -> Self {
-        Self(Arc::new(Mutex::new(Some(Watched { client, watching }))))
+    pub fn new(client: Client, watching: Watching, end: Option<BoxFuture<'static, ()>>) -> Self {
+        Self(Arc::new(Mutex::new(Some(Watched { client, watching, end }))))
     }
 
     /// Takes the client out of an answer, where it has one.
@@ -48,11 +49,15 @@ impl Prepared {
 
 /// The answer whose body is what the client gets.
 pub fn as_body(watched: Watched, mut response: Response<Body>) -> Response<Body> {
-    let Watched { client, watching } = watched;
-    *response.body_mut() = Body::from_stream(client.into_bodies().map(move |body| {
+    let Watched { client, watching, end } = watched;
+    let hold = move |body: Bytes| {
         let _held = &watching;
         Ok::<_, std::convert::Infallible>(body)
-    }));
+    };
+    *response.body_mut() = match end {
+        Some(end) => Body::from_stream(mortal::bodies(client, end).map(hold)),
+        None => Body::from_stream(client.into_bodies().map(hold)),
+    };
     response
 }
 

@@ -6,17 +6,20 @@
 //! the HTTP server and have tasks of their own (`handover`, `direct`, `socket`), which hold their `places`; where
 //! that cannot be, a stream is polled by the task of its connection. Nothing here keeps state of its own: what is shown is injected with
 //! [`Services`]. Every refusal is an RFC 9457 problem (`problem`) that says what would be
-//! right. Requests are answered to anyone who reaches the address: bind to loopback, or put a
-//! proxy in front that knows its users.
+//! right.
 
 mod assets;
 mod caller;
 mod commands;
 mod connection;
+mod cors;
+mod devices;
 mod direct;
 mod events;
 mod handover;
 mod host;
+mod identity;
+mod mortal;
 mod mqtt;
 mod parameters;
 mod patient;
@@ -40,15 +43,17 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
+pub use identity::SignIn;
 pub use server::Server;
 
 use crate::{
+    auth::web::Identities,
     stream::{History, HistoryError, Streams},
     timescale,
     types::{
         Bucket, CommandInfo, CommandPage, CommandRequest, CommandTold, ConsumersInfo, DeadLetterPage, DeadLetterQuery,
         Descriptors, DeviceInfo, DevicePage, DeviceQuery, EventPage, EventQuery, HealthSnapshot, Origin, Peer,
-        PublishRequest, Published, SeriesQuery, SessionInfo, SessionPage, SessionQuery,
+        PublishRequest, Published, SeriesQuery, SessionInfo, SessionPage, SessionQuery, TopicFilter,
     },
     websocket::WebSocket,
 };
@@ -65,13 +70,19 @@ pub struct Services {
     pub events: Arc<dyn EventStore>,
     /// Behind `/api/dead-letters`, where there is a database.
     pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
-    /// Behind `/api/publish`; none where nobody may publish this way.
-    pub publisher: Option<Arc<dyn Publisher>>,
-    /// Behind `/api/devices/{device}/commands`. Who may not publish may not give any.
+    /// Who callers are.
+    pub identities: Arc<Identities>,
+    /// Behind `/api/sign-in`.
+    pub sign_in: SignIn,
+    /// Requests that each may send in a second; 0 for any number.
+    pub caller_rate: u32,
+    /// Behind `/api/publish`.
+    pub publisher: Arc<dyn Publisher>,
+    /// Behind `/api/devices/{device}/commands`.
     pub commander: Arc<dyn Commander>,
-    /// Behind `/mqtt`.
-    pub mqtt: Arc<MqttDoor>,
-    /// Origins of web pages that may connect by WebSocket and publish, besides its own.
+    /// Behind `/mqtt`; none where that would ask nobody who they are, and this server does.
+    pub mqtt: Option<Arc<MqttDoor>>,
+    /// Origins of web pages that may connect, read and publish, besides its own.
     pub allowed_origins: Vec<Origin>,
     /// Who may still take a file descriptor.
     pub descriptors: Arc<Descriptors>,
@@ -173,6 +184,8 @@ pub trait DeviceDirectory: Send + Sync {
     fn page(&self, query: DeviceQuery) -> BoxFuture<'_, Result<DevicePage, DevicesUnavailable>>;
     /// The device of this name, with its last values and topics.
     fn device<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<DeviceInfo>, DevicesUnavailable>>;
+    /// What matches every topic that may have told something of the device; nothing where no topic does.
+    fn topics(&self, name: &str) -> Vec<TopicFilter>;
 }
 
 /// Why nothing is known of devices.

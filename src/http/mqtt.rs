@@ -32,6 +32,11 @@ pub fn socket(upgraded: Upgraded) -> Option<(TcpStream, axum::body::Bytes)> {
 
 /// Answers the handshake, and hands the connection over once the answer is sent.
 pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Result<Response, Problem> {
+    let door = services.mqtt.clone().ok_or_else(|| {
+        let detail = "MQTT clients of this port are asked for no account: set `http.authentication = \"required\"` in \
+                      the configuration, and make accounts";
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    })?;
     let response = websocket::answer(&request, pages, Protocol::Mqtt)?;
     let arrival = request.extensions().get::<Arrival>().cloned();
     // From here on it is an MQTT connection like any other.
@@ -40,7 +45,6 @@ pub fn upgrade(mut request: Request, pages: &Policy, services: &Services) -> Res
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later"));
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    let door = Arc::clone(&services.mqtt);
     tokio::spawn(async move {
         match upgraded.await.map(socket) {
             Ok(Some((socket, early))) => {

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::{
     limits,
     stream::{DeviceName, Filter, Form, Mode, Start, Streams, Subscription},
-    types::{DeadLetterQuery, DeviceQuery, EventQuery, LastEventId, Sequence, SessionQuery, TopicFilter},
+    types::{DeadLetterQuery, DeviceQuery, EventQuery, LastEventId, Sequence, SessionQuery, TopicFilter, Topics},
 };
 
 /// Names and values, decoded, in order.
@@ -185,6 +185,7 @@ impl Parameters {
             topics: self.all("topic")?.into_iter().map(topic_filter).collect::<Result<_, _>>()?,
             types: owned(self.all("type")?),
             devices: self.all("device")?.into_iter().map(DeviceName::from).collect(),
+            ..Filter::default()
         };
         let rate = self.one("rate")?.map(|text| text.parse().map_err(|_| Problem::parameter("rate", rate_hint())));
         let mode = mode(self.one("mode")?, rate.transpose()?)?;
@@ -272,6 +273,7 @@ pub fn events(uri: &Uri, headers: &HeaderMap) -> Result<EventsRequest, Problem> 
         order: parameters.parse("order")?.unwrap_or_default(),
         limit: most.map_or(limit, |most| limit.min(u16::try_from(most).unwrap_or(u16::MAX))),
         cursor: parameters.one("cursor")?.map(str::to_owned),
+        within: Topics::All,
     };
     Ok(EventsRequest { query, format, most })
 }

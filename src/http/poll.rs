@@ -12,28 +12,33 @@ use axum::{
     http::{HeaderName, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::{future::BoxFuture, stream};
 
 use super::{
     routes::Context,
     watchers::{Transport, Watching, Who},
 };
-use crate::stream::{Client, Subscription};
+use crate::{
+    auth::web::Caller,
+    stream::{Client, Subscription},
+};
 
 /// What a message that only moves the position begins with.
 const POSITION: &str = r#"{"type":"position""#;
 
-/// Answers with what comes next.
-pub fn answer(context: &Context, who: &Who, subscription: Subscription) -> Response {
+/// Answers with what comes next, as long as the caller is not over; `who` is the caller as one who watches.
+pub fn answer(context: &Context, subscription: Subscription, caller: &Caller, who: &Who) -> Response {
     let watching = context.watchers.enter(who, Transport::LongPoll, subscription.mode, &subscription.filter);
     let client = context.services.streams.client(subscription, context.stop.clone());
-    let poll = Poll { client, _watching: watching, part: Part::Greeting, has_messages: false };
+    let poll = Poll { client, end: caller.end(), _watching: watching, part: Part::Greeting, has_messages: false };
     let headers = [(header::CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Body::from_stream(stream::try_unfold(poll, Poll::next))).into_response()
 }
 
 struct Poll {
     client: Client,
+    /// Of the caller.
+    end: Option<BoxFuture<'static, ()>>,
     _watching: Watching,
     part: Part,
     has_messages: bool,
@@ -61,10 +66,10 @@ impl Poll {
             Part::Messages => {}
             Part::End => return Ok(None),
         }
-        match self.client.next().await {
+        match self.wait().await {
             Some(body) => self.add(&String::from_utf8_lossy(&body), &mut out),
             None if self.client.has_snapshot_ahead() => {
-                return Err(io::Error::other("the bridge is shutting down in the middle of a snapshot"));
+                return Err(io::Error::other("the bridge or its caller ends in the middle of a snapshot"));
             }
             None => {}
         }
@@ -73,6 +78,16 @@ impl Poll {
             self.part = Part::End;
         }
         Ok(Some((out.into(), self)))
+    }
+
+    /// The next body; none when the stream or its caller ends.
+    async fn wait(&mut self) -> Option<Bytes> {
+        let Some(end) = &mut self.end else { return self.client.next().await };
+        tokio::select! {
+            biased;
+            () = end => None,
+            body = self.client.next() => body,
+        }
     }
 
     /// Adds messages, a line each, to the array.

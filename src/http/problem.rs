@@ -45,6 +45,16 @@ impl Problem {
         Self { command: Some(id), header: location.map(Box::new), ..self }
     }
 
+    /// The same with a header; a value that can be in none is left out.
+    pub fn with(self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        Self { header: value.try_into().ok().map(|value| Box::new((name, value))), ..self }
+    }
+
+    /// Its status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The problem as it is answered, for answers that are no HTTP.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self.body()).unwrap_or_default()

@@ -1,6 +1,7 @@
 //! `POST /api/publish`: a message to devices, answered once it is on disk.
 
 use axum::{
+    Extension,
     body::to_bytes,
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use super::{PublishRefusal, caller, problem::Problem, routes::Context};
 use crate::{
+    auth::web::{Caller, Who},
     limits,
     stream::Streams,
     types::{IdempotencyKey, PublishProperty, PublishRequest, Published, Qos, TopicName},
@@ -84,9 +86,11 @@ impl Answer {
 }
 
 /// `POST /api/publish`
-pub async fn publish(State(context): State<Context>, request: Request) -> Result<Response, Problem> {
-    caller::check_page(&context, request.uri(), request.headers())?;
-    let publisher = caller::publisher(&context)?;
+pub async fn publish(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let key = key(&parts.headers)?;
@@ -96,7 +100,7 @@ pub async fn publish(State(context): State<Context>, request: Request) -> Result
     })?;
     let publication: Publication = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no publication: {error}")))?;
-    let published = publisher.publish(publication.request(key)?).await?;
+    let published = context.services.publisher.publish(publication.request(key, &caller)?).await?;
     let answer = serde_json::to_string(&Answer::new(published, &context.services.streams)).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
@@ -119,16 +123,19 @@ pub fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
 }
 
 impl Publication {
-    /// As the broker takes it.
-    pub fn request(self, key: Option<IdempotencyKey>) -> Result<PublishRequest, Problem> {
+    /// As the broker takes it of a caller.
+    pub fn request(self, key: Option<IdempotencyKey>, caller: &Caller) -> Result<PublishRequest, Problem> {
         let Self { topic, payload, text, base64, qos, retain, properties } = self;
+        let topic = topic.parse::<TopicName>().map_err(|error| wrong("topic", error))?;
+        caller::check_publish(caller, topic.as_str())?;
         Ok(PublishRequest {
-            topic: topic.parse::<TopicName>().map_err(|error| wrong("topic", error))?,
+            topic,
             payload: self::payload(payload, text, base64)?,
             qos: Qos::try_from(qos).map_err(|error| wrong("qos", error))?,
             retain,
             properties: properties.write()?,
             key,
+            is_granted: *caller.who() != Who::Anyone,
         })
     }
 }

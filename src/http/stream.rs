@@ -14,20 +14,23 @@ use axum::{
 use super::{
     caller, handover::Prepared, mqtt::Arrival, parameters, problem::Problem, routes::Context, watchers::Transport,
 };
+use crate::{auth::web::Caller, types::Scope};
 
 /// `GET /api/events/stream`
 pub async fn events(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     arrival: Option<Extension<Arrival>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let streams = &context.services.streams;
-    let subscription = parameters::stream(&uri, &headers, streams)?;
+    let mut subscription = parameters::stream(&uri, &headers, streams)?;
+    subscription.filter.within = caller::topics(&caller, Scope::StreamRead)?;
     if streams.is_over(&subscription) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let who = caller::watcher(&uri, arrival.map(|Extension(arrival)| arrival.peer))?;
+    let who = caller::watcher(&caller, &uri, arrival.map(|Extension(arrival)| arrival.peer))?;
     let watching = context.watchers.enter(&who, Transport::Sse, subscription.mode, &subscription.filter);
     let client = streams.client(subscription, context.stop);
     let headers = [
@@ -37,6 +40,6 @@ pub async fn events(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let mut response = headers.into_response();
-    response.extensions_mut().insert(Prepared::new(client, watching));
+    response.extensions_mut().insert(Prepared::new(client, watching, caller.end()));
     Ok(response)
 }

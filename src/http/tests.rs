@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    auth::web::IdentityGrants,
     journal::Journal,
+    limits,
     stream::tests::{TestMapper, open_journal, publish, start},
-    types::{ConsumerInfo, DeviceState, HealthState, JournalInfo, LastValue, Micros, Qos},
+    types::{ConsumerInfo, DeviceState, Grants, HealthState, JournalInfo, LastValue, Micros, Qos},
 };
 
 /// A server on a port of its own, with a journal behind it.
@@ -131,6 +133,19 @@ impl DeviceDirectory for TestDevices {
         };
         Box::pin(async move { answer })
     }
+
+    fn topics(&self, name: &str) -> Vec<TopicFilter> {
+        format!("devices/{name}/#").parse().into_iter().collect()
+    }
+}
+
+/// Publishes nothing.
+struct TestPublisher;
+
+impl Publisher for TestPublisher {
+    fn publish(&self, _: PublishRequest) -> BoxFuture<'_, Result<Published, PublishRefusal>> {
+        Box::pin(async { Err(PublishRefusal::Unavailable("nowhere to publish to".into())) })
+    }
 }
 
 impl SessionDirectory for TestSessions {
@@ -173,9 +188,14 @@ impl TestServer {
         let (streams, stop) = start(&journal, 1 << 20);
         let ready = Arc::new(AtomicBool::new(true));
         let services = Services {
-            publisher: None,
+            identities: Arc::new(
+                Identities::new(IdentityGrants { owner: None, others: Vec::new() }).with_anyone(Grants::everything()),
+            ),
+            sign_in: SignIn::default(),
+            caller_rate: limits::CALLER_RATE,
+            publisher: Arc::new(TestPublisher),
             commander: Arc::new(TestCommander),
-            mqtt: Arc::new(|mut stream, peer| {
+            mqtt: Some(Arc::new(|mut stream, peer| {
                 tokio::spawn(async move {
                     // Stands for the broker: says who came, and what they said.
                     let mut said = [0; 5];
@@ -184,7 +204,7 @@ impl TestServer {
                     stream.write_all(&said).await.unwrap();
                     stream.shutdown().await.unwrap();
                 });
-            }),
+            })),
             allowed_origins: vec!["https://example.org".parse().unwrap()],
             descriptors: Arc::new(Descriptors::new(1 << 20, 0, mqtt_reserve, 16)),
             streams,
@@ -732,4 +752,18 @@ async fn a_stream_leaves_http_also_behind_other_answers() {
         head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream") && head.ends_with("\r\n\r\n"),
         "{head}"
     );
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_no_other() {
+    let description: Value = serde_json::from_str(include_str!("page/openapi.json")).unwrap();
+    let described: std::collections::BTreeSet<_> = description["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|path| path.replace("{clientId}", "{client_id}"))
+        .collect();
+    // MQTT is described elsewhere.
+    let routes = routes::api().into_iter().map(|(path, ..)| path.to_owned()).filter(|path| path != "/mqtt").collect();
+    assert_eq!(described, routes);
 }

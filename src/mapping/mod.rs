@@ -44,7 +44,8 @@ pub use self::{
     time_window::TimeWindow,
 };
 use crate::types::{
-    Command, EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, subject_id,
+    Command, EventMapper, Kept, Measurements, Presence, Publication, Sequence, Source, SynapEvent, TopicFilter,
+    subject_id,
 };
 
 /// The mapper of one journal.
@@ -149,6 +150,10 @@ impl EventMapper for Mapper {
 
     fn guarantees(&self, topic: &str) -> bool {
         self.routes.guarantees(topic)
+    }
+
+    fn topics_of(&self, device: &str) -> Vec<TopicFilter> {
+        self.routes.topics_of(device)
     }
 
     fn names_device(&self, topic: &str) -> bool {

@@ -87,6 +87,27 @@ impl Pattern {
         }
         names.next().is_none().then_some(parts)
     }
+
+    /// What matches every topic whose part of this place has this value; none where no topic can.
+    pub fn filter_with(&self, part: usize, value: &str) -> Option<TopicFilter> {
+        if value.is_empty() || value.contains(['/', '+', '#']) {
+            return None;
+        }
+        let mut named = 0..;
+        let levels = self.levels.iter().map(|level| match level {
+            Level::Literal(text) => &**text,
+            Level::Any => "+",
+            Level::Named if named.next() == Some(part) => value,
+            Level::Named => "+",
+            Level::Rest => "#",
+        });
+        levels.collect::<Vec<_>>().join("/").parse().ok()
+    }
+
+    /// What matches every topic that this does.
+    pub fn filter(&self) -> Option<TopicFilter> {
+        self.filter_with(usize::MAX, "any")
+    }
 }
 
 fn is_name(text: &str) -> bool {
@@ -168,6 +189,17 @@ mod tests {
         assert_eq!(parts("a/+", "a/"), Some(vec![]));
         assert_eq!(parts("{a}/x", "$SYS/x"), None);
         assert_eq!(parts("$SYS/#", "$SYS/x"), Some(vec![]));
+    }
+
+    #[test]
+    fn topics_of_one_value_are_matched() {
+        let pattern = Pattern::parse("{site}/+/{device}/#").unwrap();
+        assert_eq!(pattern.filter_with(1, "pump").unwrap().as_str(), "+/+/pump/#");
+        assert_eq!(pattern.filter_with(0, "hall").unwrap().as_str(), "hall/+/+/#");
+        assert_eq!(pattern.filter().unwrap().as_str(), "+/+/+/#");
+        for none in ["", "+", "#", "a/b"] {
+            assert!(pattern.filter_with(1, none).is_none(), "{none}");
+        }
     }
 
     #[test]

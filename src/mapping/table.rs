@@ -10,7 +10,7 @@ use super::{
     schema::Schema,
     time_window::TimeWindow,
 };
-use crate::types::{Kept, Reliability, TopicError};
+use crate::types::{Kept, Reliability, TopicError, TopicFilter};
 
 /// Subject type of devices. A subject of this type has its name in the event's `device`.
 pub const DEVICE: &str = "device";
@@ -217,6 +217,19 @@ impl Rule {
             Template::Pieces(pieces) => Subject::Mixed(join(pieces, parts)),
         }
     }
+
+    /// What matches every topic by which this names the device; none where it never does.
+    fn topics_of(&self, device: &str) -> Option<TopicFilter> {
+        if &*self.subject_type != DEVICE {
+            return None;
+        }
+        match &self.subject {
+            Template::Part(part) => self.pattern.filter_with(*part, device),
+            Template::Text(text) if **text == *device => self.pattern.filter(),
+            Template::Topic if self.pattern.parts(device).is_some() => device.parse().ok(),
+            Template::Topic | Template::Text(_) | Template::Pieces(_) => None,
+        }
+    }
 }
 
 /// All rules in order, the built-in ones last. Total: every topic falls under one of them.
@@ -246,6 +259,11 @@ impl RouteTable {
     pub fn resolve<'a>(&'a self, topic: &'a str) -> (&'a Rule, Subject<'a>) {
         let matching = |rule: &'a Rule| rule.pattern.parts(topic).map(|parts| (rule, rule.subject(topic, &parts)));
         self.rules.iter().find_map(matching).unwrap_or((&self.last, Subject::Borrowed(topic)))
+    }
+
+    /// What matches every topic by which a rule names the device.
+    pub fn topics_of(&self, device: &str) -> Vec<TopicFilter> {
+        self.rules.iter().filter_map(|rule| rule.topics_of(device)).collect()
     }
 
     /// Whether a QoS 0 publication to this topic must be on disk before it is passed on.
@@ -326,6 +344,22 @@ mod tests {
         assert_eq!(resolved(&table, "hq/rooms").0, "b");
         assert!(table.guarantees("hq/rooms"));
         assert!(!table.guarantees("hq/rooms/4/co2"));
+    }
+
+    #[test]
+    fn all_topics_that_may_name_a_device_are_known() {
+        let named = Route { subject_type: DEVICE.into(), ..route("{site}/rooms/{device}") };
+        let fixed = Route { subject: Some("boiler".into()), subject_type: DEVICE.into(), ..route("heat/{n}/+") };
+        let whole = Route { subject_type: DEVICE.into(), ..route("bare/+") };
+        let table = RouteTable::compile(&[named, fixed, whole, route("devices/{device}/x")]).unwrap();
+        let topics = |device: &str| -> Vec<String> {
+            table.topics_of(device).iter().map(|filter| filter.as_str().to_owned()).collect()
+        };
+        let built_in = ["devices/pump/telemetry", "devices/pump/#"];
+        assert_eq!(topics("pump"), [&["+/rooms/pump"][..], &built_in].concat());
+        assert_eq!(topics("boiler")[1], "heat/+/+");
+        assert_eq!(topics("bare/1"), ["bare/1"]);
+        assert_eq!(topics("a/b"), Vec::<String>::new());
     }
 
     #[test]

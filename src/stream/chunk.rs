@@ -263,7 +263,7 @@ impl Chunk {
 
     fn is_wanted(&self, entry: &Entry, filter: &Filter) -> bool {
         let name = |range: &Range<usize>| self.names.get(range.clone()).unwrap_or_default();
-        filter.is_empty()
+        filter.is_open()
             || filter.matches(
                 entry.topic.as_ref().map(name),
                 name(&entry.event_type),

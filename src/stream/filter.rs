@@ -1,7 +1,7 @@
-//! Which events a client asked for.
+//! Which events a client asked for, of those that it may see.
 
 use super::shown::{Device, Shown};
-use crate::types::{TopicFilter, subject_id};
+use crate::types::{TopicFilter, Topics, subject_id};
 
 /// Within one kind any value may match; every kind that is given must.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Filter {
     pub types: Vec<String>,
     /// Device names, exactly.
     pub devices: Vec<DeviceName>,
+    /// What the client may see at all, whatever it asks for.
+    pub within: Topics,
 }
 
 /// A device's name, with the stable id by which other writers know it.
@@ -55,30 +57,38 @@ impl Filter {
         self.topics.is_empty() && self.types.is_empty() && self.devices.is_empty()
     }
 
-    /// What asks for the values of both.
+    /// Whether it leaves nothing out.
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_empty() && self.within.is_all()
+    }
+
+    /// What asks for the values of both, and may see what this may.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
         Self {
             topics: with(&self.topics, &other.topics),
             types: with(&self.types, &other.types),
             devices: with(&self.devices, &other.devices),
+            within: self.within.clone(),
         }
     }
 
-    /// What asks for the values that `other` has not.
+    /// What asks for the values that `other` has not, and may see what this may.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {
             topics: without(&self.topics, &other.topics),
             types: without(&self.types, &other.types),
             devices: without(&self.devices, &other.devices),
+            within: self.within.clone(),
         }
     }
 
     /// Whether events of this topic may match: what can be told before a record is mapped. Where
     /// topics are asked for, an event without one does not.
     pub(super) fn matches_topic(&self, topic: Option<&str>) -> bool {
-        self.topics.is_empty() || topic.is_some_and(|topic| self.topics.iter().any(|filter| filter.matches(topic)))
+        (self.topics.is_empty() || topic.is_some_and(|topic| self.topics.iter().any(|filter| filter.matches(topic))))
+            && self.within.have(topic)
     }
 
     /// Whether the client wants the event.
@@ -119,6 +129,7 @@ mod tests {
             topics: vec!["a/+".parse().unwrap(), "b/#".parse().unwrap()],
             types: vec!["t.one".into(), "t.two".into()],
             devices: vec!["pump".into()],
+            within: Topics::All,
         };
         let (pump, fan) = (Some(Device::Name("pump")), Some(Device::Name("fan")));
         assert!(filter.matches(Some("a/1"), "t.one", pump));
@@ -137,11 +148,24 @@ mod tests {
         let of = |topics: &[&str], types: &[&str]| Filter {
             topics: topics.iter().map(|topic| topic.parse().unwrap()).collect(),
             types: types.iter().map(|&name| name.to_owned()).collect(),
-            devices: Vec::new(),
+            ..Filter::default()
         };
         let both = of(&["a", "b"], &[]).with(&of(&["b", "c"], &["t"]));
         assert_eq!(both, of(&["a", "b", "c"], &["t"]));
         assert_eq!(both.without(&of(&["b", "x"], &["t"])), of(&["a", "c"], &[]));
+    }
+
+    #[test]
+    fn nobody_sees_more_by_asking_for_it() {
+        let within: Topics = ["a/+".parse().unwrap()].into_iter().collect();
+        let everything = Filter { within: within.clone(), ..Filter::default() };
+        assert!(everything.matches(Some("a/1"), "t", None) && !everything.is_open());
+        assert!(!everything.matches(Some("b"), "t", None) && !everything.matches(None, "t", None));
+        let wide = Filter { topics: vec!["#".parse().unwrap()], ..Filter::default() };
+        for filter in [everything.with(&wide), everything.with(&wide).without(&wide)] {
+            assert_eq!(filter.within, within);
+            assert!(!filter.matches(Some("b"), "t", None));
+        }
     }
 
     #[test]

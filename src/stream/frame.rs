@@ -63,6 +63,8 @@ pub enum EndReason {
     Complete,
     /// What comes next was removed before the client had taken it.
     Behind,
+    /// The client may not see it any more: its credentials have expired, or were revoked.
+    Unauthorized,
 }
 
 /// Events that are missing: the client asked for what follows `requested` and gets what follows from `oldest`,

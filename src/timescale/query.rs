@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     limits,
-    types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, subject_id},
+    types::{Bucket, EventPage, EventQuery, Micros, Order, SeriesQuery, TopicFilter, Topics, subject_id},
 };
 
 /// Why there is no answer.
@@ -245,6 +245,7 @@ fn select(table: &EventsTable, query: &EventQuery, after: Option<(i64, Uuid)>) -
         let (operator, operand) = topic_condition(topic);
         sql.push(" and metadata->>'topic' ").push(operator).push(" ").push_bind(operand);
     }
+    push_within(&mut sql, &query.within);
     if let Some(subject) = &query.subject {
         push_subject(&mut sql, table, subject);
     }
@@ -270,6 +271,16 @@ fn select(table: &EventsTable, query: &EventQuery, after: Option<(i64, Uuid)>) -
     }
     sql.push(format!(" order by timestamp {direction}, id {direction}"));
     sql
+}
+
+/// The condition that whoever asks may see an event.
+fn push_within(sql: &mut QueryBuilder<Postgres>, within: &Topics) {
+    let Topics::Of(filters) = within else { return };
+    sql.push(" and (false");
+    for (operator, operand) in filters.iter().map(topic_condition) {
+        sql.push(" or metadata->>'topic' ").push(operator).push(" ").push_bind(operand);
+    }
+    sql.push(")");
 }
 
 /// The filter as an operator and operand of SQL, with the meaning of [`TopicFilter::matches`].

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{IdempotencyKey, Micros, Qos, TopicName};
+use super::{IdempotencyKey, Micros, Qos, TopicName, Topics};
 
 /// What a device is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct CommandRequest {
     pub expiry: Option<u32>,
     /// The name of this request.
     pub key: Option<IdempotencyKey>,
+    /// Where its caller may have it published, whatever access rules say; none for callers whom nobody knows, for whom
+    /// the rules hold that are for clients without an account.
+    pub granted: Option<Topics>,
 }
 
 /// How far a command has come.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{Command, Measurements, Micros, Presence, Publication, Sequence, event_text::EventText};
+use super::{Command, Measurements, Micros, Presence, Publication, Sequence, TopicFilter, event_text::EventText};
 
 /// How sure the way of an event was, named as the pod's owners name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
@@ -144,6 +144,11 @@ pub trait EventMapper: Send + Sync {
 
     /// The type of the events of a topic: what can be told before a record is mapped.
     fn event_type<'a>(&'a self, topic: &'a str) -> &'a str;
+
+    /// What matches every topic whose events may have this device; nothing where no topic's can.
+    fn topics_of(&self, _device: &str) -> Vec<TopicFilter> {
+        Vec::new()
+    }
 
     /// Learns what a publication says of those behind it, where it does: a Sparkplug birth certificate. Mapping it does
     /// so too; this is for those who do not need its event.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use super::{Micros, TopicFilter};
+use super::{Micros, TopicFilter, Topics};
 
 /// Which events are wanted. Filters that are present must all hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct EventQuery {
     pub limit: u16,
     /// [`EventPage::next_cursor`] of the page before, in the same order; none for the first page.
     pub cursor: Option<String>,
+    /// What whoever asks may see at all.
+    pub within: Topics,
 }
 
 /// Which event comes first.
@@ -73,6 +75,7 @@ impl EventQuery {
             order: Order::NewestFirst,
             limit,
             cursor: None,
+            within: Topics::All,
         }
     }
 }

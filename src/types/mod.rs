@@ -15,6 +15,7 @@ mod event;
 mod event_query;
 mod event_template;
 mod event_text;
+mod grants;
 mod health;
 mod imported_event;
 mod json;
@@ -37,6 +38,7 @@ mod session;
 mod signal;
 mod timestamp;
 mod topic;
+mod topics;
 pub mod wire;
 
 pub use client_id::{ClientId, ClientIdError};
@@ -50,6 +52,7 @@ pub use device::{DeviceInfo, DevicePage, DeviceQuery, DeviceState, LastClosed, L
 pub use event::{EventMapper, Kept, MessageKey, Reliability, Source, SynapEvent, subject_id};
 pub use event_query::{EventPage, EventQuery, Order, OrderError};
 pub use event_template::{EventPointer, EventTemplate, EventTemplateError, NoText, TypePattern};
+pub use grants::{Grant, GrantError, Grants, Scope};
 pub use health::{HealthReporter, HealthSnapshot, HealthState};
 pub use imported_event::ImportedEvent;
 pub use json::write_json_string;
@@ -72,3 +75,4 @@ pub use session::{SessionInfo, SessionPage, SessionQuery};
 pub use signal::Signal;
 pub use timestamp::{Micros, TimestampError};
 pub use topic::{TopicError, TopicFilter, TopicName};
+pub use topics::Topics;

@@ -19,6 +19,8 @@ pub struct PublishRequest {
     pub properties: Vec<u8>,
     /// The name of this publication: within some time, another one of the same name is a repetition.
     pub key: Option<IdempotencyKey>,
+    /// Whether its publisher was granted this topic. Else the access rules for clients without an account are asked.
+    pub is_granted: bool,
 }
 
 /// What became of a [`PublishRequest`].

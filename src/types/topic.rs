@@ -123,6 +123,25 @@ impl TopicFilter {
         }
         names.next().is_none()
     }
+
+    /// Whether every topic that `other` matches is matched by this as well.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut others = other.levels();
+        for level in self.levels() {
+            match (level, others.next()) {
+                ("#", _) => return true,
+                (_, None | Some("#")) => return false,
+                ("+", Some(_)) => {}
+                (wanted, Some(other)) if wanted == other => {}
+                _ => return false,
+            }
+        }
+        others.next().is_none()
+    }
 }
 
 impl FromStr for TopicFilter {

@@ -60,5 +60,6 @@ mod tour;
 mod transports;
 mod unix_socket;
 mod watchers;
+mod web_access;
 mod websocket;
 mod wills;

@@ -55,7 +55,11 @@ async fn events_are_found_by_each_filter() {
         };
         let expected: Vec<_> = all.iter().filter(matching).cloned().collect();
         assert_eq!(values(&store, &query).await, expected, "{filter}");
+        let within = [filter.parse().unwrap()].into_iter().collect();
+        assert_eq!(values(&store, &EventQuery { within, ..any(1000) }).await, expected, "within {filter}");
     }
+    let nothing = EventQuery { within: synap_mqtt::types::Topics::none(), ..any(1000) };
+    assert_eq!(values(&store, &nothing).await, Vec::<Value>::new());
     let device = EventQuery { device: Some("a".into()), ..any(1000) };
     assert_eq!(texts(&values(&store, &device).await), ["_3", "_1"]);
     let by_type = EventQuery { event_type: Some("devices.telemetry.received".into()), ..any(1000) };

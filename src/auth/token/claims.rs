@@ -109,8 +109,19 @@ impl TokenPolicy {
         let name = claims.get(&self.user_claim).and_then(Value::as_str).and_then(prepare::name);
         let user = name.ok_or(TokenError::Nameless)?.into();
         let rights = self.acl_claim.as_ref().and_then(|name| claims.get(name)).map(rights).transpose()?;
-        Ok(Token { user, expires, rights })
+        Ok(Token { user, expires, rights, scopes: scopes(&claims) })
     }
+}
+
+/// `scope`, names with spaces between (RFC 8693 section 4.2), or `scp`, a list or the same: both are in use. `None` where
+/// a token has neither; what is neither has no names.
+pub(in crate::auth) fn scopes(claims: &Map<String, Value>) -> Option<Vec<Box<str>>> {
+    let claim = claims.get("scope").or_else(|| claims.get("scp"))?;
+    Some(match claim {
+        Value::String(text) => text.split(' ').filter(|name| !name.is_empty()).map(Into::into).collect(),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(Into::into).collect(),
+        _ => Vec::new(),
+    })
 }
 
 #[derive(Deserialize)]

@@ -5,37 +5,30 @@
 //! the next attempt comes soon.
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::body::{self, Body};
-use hyper::{Request, StatusCode, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use metrics::{counter, gauge};
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::{sleep, timeout},
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::{Keys, Tokens};
-use crate::limits;
+use crate::{
+    auth::service::{AskError, Question, Service},
+    limits,
+};
 
 /// Where an issuer's keys are.
 #[derive(Clone, Debug)]
 pub struct KeyAddress {
-    /// `https:` or `http:`.
-    pub url: Url,
-    /// Who vouches for the server; none for the CAs that browsers trust.
-    pub roots: Option<RootCertStore>,
+    /// Who has them.
+    pub service: Service,
     /// How often they are fetched.
     pub interval: Duration,
+    /// Whose tokens they are for, as metrics name it.
+    pub clients: &'static str,
 }
 
 /// Why keys were not fetched.
@@ -43,18 +36,10 @@ pub struct KeyAddress {
 enum FetchError {
     #[error("no answer within {} s", limits::TOKEN_KEYS_TIMEOUT.as_secs())]
     Time,
-    #[error("the address has no host that can be asked")]
-    Host,
     #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Ask(#[from] AskError),
     #[error("the answer is {0}")]
     Status(StatusCode),
-    #[error("the answer is too large, or was cut off")]
-    Body,
     #[error("the answer is no JWK set with a key that is taken")]
     Keys,
 }
@@ -71,25 +56,27 @@ impl Tokens {
             match fetched.unwrap_or(Err(FetchError::Time)) {
                 Ok(keys) => {
                     if good.is_none() || !told.is_empty() {
-                        tracing::info!(url = %address.url, keys = keys.len(), "fetched the keys of tokens");
+                        tracing::info!(url = %address.service.url, keys = keys.len(), "fetched the keys of tokens");
                     }
-                    counter!("synap_mqtt_token_key_fetches_total", "outcome" => "ok").increment(1);
-                    gauge!("synap_mqtt_token_keys").set(keys.len() as f64);
+                    counter!("synap_mqtt_token_key_fetches_total", "clients" => address.clients, "outcome" => "ok")
+                        .increment(1);
+                    gauge!("synap_mqtt_token_keys", "clients" => address.clients).set(keys.len() as f64);
                     self.replace(keys);
                     (failures, good) = (0, Some(Instant::now()));
                     told.clear();
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    counter!("synap_mqtt_token_key_fetches_total", "outcome" => "failed").increment(1);
+                    counter!("synap_mqtt_token_key_fetches_total", "clients" => address.clients, "outcome" => "failed")
+                        .increment(1);
                     let error = error.to_string();
                     if told != error {
-                        tracing::warn!(url = %address.url, %error, "cannot fetch the keys of tokens; those there are stay for now");
+                        tracing::warn!(url = %address.service.url, %error, "cannot fetch the keys of tokens; those there are stay for now");
                         told = error;
                     }
                     if good.is_some_and(|good: Instant| good.elapsed() > limits::TOKEN_KEYS_KEPT) {
                         tracing::warn!("the keys of tokens are too old to be trusted: no token is taken");
-                        gauge!("synap_mqtt_token_keys").set(0.0);
+                        gauge!("synap_mqtt_token_keys", "clients" => address.clients).set(0.0);
                         self.replace(Keys::default());
                         good = None;
                     }
@@ -121,54 +108,10 @@ impl Tokens {
 }
 
 async fn fetch(address: &KeyAddress) -> Result<Keys, FetchError> {
-    let url = &address.url;
-    let host = url.host_str().ok_or(FetchError::Host)?;
-    let port = url.port_or_known_default().ok_or(FetchError::Host)?;
-    // An IPv6 address has brackets in a URL, and none for the resolver.
-    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let stream = TcpStream::connect((name.as_str(), port)).await?;
-    if url.scheme() == "http" {
-        return ask(stream, url).await;
+    let question = Question { accept: "application/jwk-set+json, application/json", ..Question::default() };
+    let (status, content) = address.service.ask(question).await?;
+    if status != StatusCode::OK {
+        return Err(FetchError::Status(status));
     }
-    let provider = Arc::new(ring::default_provider());
-    let roots = address.roots.clone().unwrap_or_else(|| webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(name).map_err(|_| FetchError::Host)?;
-    ask(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, url).await
-}
-
-/// One request, one answer. A redirection is an answer that has no keys.
-async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, url: &Url) -> Result<Keys, FetchError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let authority = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
-    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let request = Request::get(path)
-        .header(header::HOST, authority)
-        .header(header::ACCEPT, "application/jwk-set+json, application/json")
-        .body(Body::empty())
-        .map_err(|_| FetchError::Host)?;
-    let answer = async {
-        let answer = sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
-        }
-        let content = body::to_bytes(Body::new(answer.into_body()), limits::TOKEN_KEYS_BYTES).await;
-        let content = content.map_err(|_| FetchError::Body)?;
-        Keys::of_set(&content).filter(|keys| !keys.is_empty()).ok_or(FetchError::Keys)
-    };
-    tokio::pin!(answer, connection);
-    tokio::select! {
-        answer = &mut answer => answer,
-        // The answer may still lie in a buffer.
-        ended = &mut connection => {
-            ended?;
-            answer.await
-        }
-    }
+    Keys::of_set(&content).filter(|keys| !keys.is_empty()).ok_or(FetchError::Keys)
 }

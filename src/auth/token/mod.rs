@@ -23,6 +23,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+pub(super) use claims::scopes;
 pub use claims::{Rights, TokenPolicy};
 pub use fetch::KeyAddress;
 pub use key::{KeyFileError, Keys, read_keys};
@@ -77,6 +78,8 @@ pub struct Token {
     pub expires: i64,
     /// What its client may do beside what the rules say, where it says so.
     pub rights: Option<Rights>,
+    /// The names of its scopes, where it has some.
+    pub scopes: Option<Vec<Box<str>>>,
 }
 
 /// The issuer's keys, and what is asked of its tokens.
@@ -124,12 +127,17 @@ impl Tokens {
     }
 
     /// Whether the issuer's keys lack the one of this token.
-    pub(super) fn misses_key(&self, token: &[u8]) -> bool {
+    pub(in crate::auth) fn misses_key(&self, token: &[u8]) -> bool {
         claims::Signed::parse(token).is_ok_and(|token| self.keys().lack(&token))
     }
 
+    /// Whether there are no keys at all.
+    pub(in crate::auth) fn is_keyless(&self) -> bool {
+        self.keys().is_empty()
+    }
+
     /// Has the keys fetched, unless they have been just now, and waits for that. Who comes meanwhile waits for the same.
-    pub(super) async fn refetch(&self) {
+    pub(in crate::auth) async fn refetch(&self) {
         let mut fetched = self.fetched.subscribe();
         if self.last_fetch.lock().is_some_and(|last| last.elapsed() < limits::TOKEN_KEYS_PAUSE) {
             return;

@@ -1,15 +1,17 @@
-// What the page asks the bridge: through the client library where there is more to it than a question. A bridge that
-// wants to know who asks gets the key that was given here, for as long as the tab is open.
+// What the page asks the bridge: through the client library where there is more to it than a question. Who looks at the
+// page is asked once the bridge wants to know.
 
 import { MqttStream, ProblemError } from "./client/index.js";
-import { byId, setText } from "./dom.js";
+import { credentials, signedIn } from "./sign_in.js";
 
-const KEY = "key";
 const PATIENCE = 15_000;
 
-const key = sessionStorage.getItem(KEY);
-
-export const bridge = new MqttStream(new URL("/", location.href), key ? { token: key } : {});
+export const bridge = new MqttStream(new URL("/", location.href), {
+  token: async (refused) => {
+    if (refused) await signedIn();
+    return credentials();
+  },
+});
 
 // The JSON at a path; a refusal is a ProblemError.
 export async function ask(path, patience = PATIENCE) {
@@ -23,23 +25,17 @@ export async function askText(path) {
 }
 
 async function get(path, patience) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  const answer = await fetch(path, { headers, signal: AbortSignal.timeout(patience) });
+  let answer = await send(path, patience);
+  if (answer.status === 401) {
+    await signedIn();
+    answer = await send(path, patience);
+  }
   if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  const error = new ProblemError(answer.status, problem);
-  if (answer.status === 401) wantKey(error);
-  throw error;
+  throw new ProblemError(answer.status, await answer.json().catch(() => ({})));
 }
 
-// Shows the form for a key.
-export function wantKey(error) {
-  byId("key-form").hidden = false;
-  setText(byId("key-about"), key ? `The key that was given is refused: ${error.message}.` : "");
+async function send(path, patience) {
+  const key = await credentials();
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  return fetch(path, { headers, signal: AbortSignal.timeout(patience) });
 }
-
-byId("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, byId("key").value.trim());
-  location.reload();
-});

@@ -17,6 +17,7 @@ import { Refused } from "./refused.js";
 import { Sessions } from "./sessions.js";
 import { Sparks } from "./spark.js";
 import { State } from "./state.js";
+import { signedIn } from "./sign_in.js";
 import { watch } from "./stream.js";
 import { Traffic } from "./traffic.js";
 import { Views } from "./views.js";
@@ -32,6 +33,9 @@ const REASONS = {
 const LIST_EVERY = 250;
 const KNOWN_EVERY = 5000;
 const KNOWN = "/api/devices?limit=500";
+
+// Nothing is asked for by somebody whom the bridge does not know.
+await signedIn().catch(() => {});
 
 const devices = new Devices();
 const detail = new Detail();

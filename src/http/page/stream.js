@@ -1,6 +1,6 @@
 // Events for a part of the page: the newest that are stored, then the stream, without a hole between and without doubles.
 
-import { ask, bridge, wantKey } from "./api.js";
+import { ask, bridge } from "./api.js";
 
 const RECENT = 200;
 const TURN = 30; // Milliseconds of events after which the page is drawn.
@@ -42,10 +42,7 @@ export function watch(filters, on, transport = "sse") {
       if (state === "open" && !isFilled) fill();
     },
   });
-  subscription.closed.catch((error) => {
-    if (error.status === 401) wantKey(error);
-    on.refused?.(error);
-  });
+  subscription.closed.catch((error) => on.refused?.(error));
   return () => subscription.close();
 }
 

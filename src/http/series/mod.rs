@@ -5,22 +5,38 @@
 mod points;
 mod request;
 
-use axum::{Json, extract::State, http::Uri};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{StatusCode, Uri},
+};
 use serde_json::{Map, Value, json};
 
 use self::{
     points::{Point, points},
     request::{Function, SeriesRequest},
 };
-use super::{problem::Problem, routes::Context};
-use crate::types::{Bucket, Micros, SeriesQuery};
+use super::{caller, devices::may_see, problem::Problem, routes::Context};
+use crate::{
+    auth::web::Caller,
+    types::{Bucket, Micros, Scope, SeriesQuery},
+};
 
 /// Rollups have nothing narrower, in microseconds.
 const MINUTE: i64 = 60_000_000;
 
 /// `GET /api/series`
-pub async fn series(State(context): State<Context>, uri: Uri) -> Result<Json<Value>, Problem> {
+pub async fn series(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    let visible = caller::topics(&caller, Scope::EventsRead)?;
     let SeriesRequest { mut query, metric, functions, most, is_width_open } = request::parse(&uri, now())?;
+    if !may_see(&context, &visible, &query.device) {
+        let detail = format!("nothing is known of a device {:?}, or you may not see it", query.device);
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
     let mut buckets = context.services.events.series(query.clone()).await?;
     if buckets.is_empty() && is_width_open && query.width < MINUTE {
         // Where only rollups are left.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     limits,
     stream::{Client, Filter, Subscription},
-    types::{CommandInfo, IdempotencyKey, LastEventId},
+    types::{CommandInfo, IdempotencyKey, LastEventId, Scope},
 };
 
 /// An answer to a message.
@@ -101,8 +101,10 @@ impl Session {
     }
 
     fn subscribe(&mut self, filter: Filter, options: &Options) -> Result<(), Problem> {
+        let within = caller::topics(&self.caller, Scope::StreamRead)?;
         let Some(stream) = &mut self.stream else {
             let streams = &self.context.services.streams;
+            let filter = Filter { within, ..filter };
             let subscription = options.begin(filter, self.form(options.window.is_some()));
             let (watchers, Subscription { mode, filter, .. }) = (&self.context.watchers, &subscription);
             self.watching = Some(watchers.enter(&self.who, Transport::Websocket, *mode, filter));
@@ -157,9 +159,9 @@ impl Session {
         self.stream.as_deref_mut().ok_or_else(|| conflict("there is no stream: subscribe first"))
     }
 
-    async fn publish(&self, publication: Publication, key: Option<IdempotencyKey>) -> Result<Answer, Problem> {
-        let publisher = caller::publisher(&self.context)?;
-        let published = publisher.publish(publication.request(key)?).await?;
+    async fn publish(&mut self, publication: Publication, key: Option<IdempotencyKey>) -> Result<Answer, Problem> {
+        let request = publication.request(key, &self.caller)?;
+        let published = self.context.services.publisher.publish(request).await?;
         Ok(Answer::new(published, &self.context.services.streams))
     }
 }
@@ -179,9 +181,9 @@ impl Session {
                 format!("at most {} commands wait for their answers on one connection", limits::SOCKET_COMMANDS);
             return Some(refuse(reference, &Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
         }
-        let context = self.context.clone();
+        let (context, caller) = (self.context.clone(), self.caller.clone());
         commands.spawn(async move {
-            match commands::carry_out(&context, device, order, key).await {
+            match commands::carry_out(&context, &caller, device, order, key).await {
                 Ok(given) => reply("command", reference, Told { command: given.command }),
                 Err(problem) => refuse(reference, &problem),
             }

@@ -4,7 +4,7 @@
 //! One task a connection. It reads, answers, and writes what its cursor ([`crate::stream::Client`]) gives, one
 //! thing at a time: so a client that does not read holds one body and is not heard either, until it is given up.
 //! An idle one holds no buffer. Its events wait in the journal. On the shutdown of the bridge it gets a Close
-//! frame with the status 1001.
+//! frame with the status 1001, and with [`session::UNAUTHORIZED`] when its caller is over.
 
 mod answer;
 mod request;
@@ -12,6 +12,7 @@ mod session;
 mod window;
 
 use axum::{
+    Extension,
     extract::{Request, State},
     http::header,
     response::Response,
@@ -24,14 +25,21 @@ use super::{
     problem::Problem,
     routes::Context,
 };
-use crate::websocket::{self, Protocol};
+use crate::{
+    auth::web::Caller,
+    websocket::{self, Protocol},
+};
 use session::Session;
 
 /// `GET /api/events/ws`
-pub async fn events(State(context): State<Context>, mut request: Request) -> Result<Response, Problem> {
+pub async fn events(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    mut request: Request,
+) -> Result<Response, Problem> {
     let compressed = parameters::compressed(request.uri())?;
     let peer = request.extensions().get::<Arrival>().map(|arrival| arrival.peer);
-    let who = caller::watcher(request.uri(), peer)?;
+    let who = caller::watcher(&caller, request.uri(), peer)?;
     let response: Response = websocket::answer(&request, &context.pages, Protocol::Messages { compressed })?;
     let compressed = response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
     let arrival = request.extensions().get::<Arrival>().cloned();
@@ -42,7 +50,7 @@ pub async fn events(State(context): State<Context>, mut request: Request) -> Res
         match upgraded.await.map(mqtt::socket) {
             Ok(Some((socket, early))) => {
                 // In a task of its own size, which this one is not.
-                let session = Session::new(socket, context.clone(), who, arrival, compressed);
+                let session = Session::new(socket, context.clone(), caller, who, arrival, compressed);
                 // A copy: even an empty part holds all of the buffer that it was cut from.
                 context.sockets.spawn(session.run(early.to_vec()));
             }

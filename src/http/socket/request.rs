@@ -205,6 +205,7 @@ impl Lists {
             topics: self.topic.iter().map(topic).collect::<Result<_, _>>()?,
             types: self.r#type.clone(),
             devices: self.device.iter().map(|name| DeviceName::from(name.as_str())).collect(),
+            ..Filter::default()
         })
     }
 

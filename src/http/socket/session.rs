@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -28,6 +29,7 @@ use super::{
     window::Window,
 };
 use crate::{
+    auth::web::Caller,
     limits,
     stream::{Attempt, Client, Form},
     websocket::{
@@ -39,12 +41,19 @@ use crate::{
 /// Bytes that are read at once; on the stack, and for a moment.
 const READ_BYTES: usize = 4096;
 
+/// The status of a Close frame that tells that the credentials are over (RFC 6455 section 7.4.2: private use): come
+/// again with new ones, and resume.
+pub const UNAUTHORIZED: u16 = 4401;
+
 /// See the module.
 pub struct Session {
     socket: TcpStream,
     decoder: MessageDecoder,
     may_compress: bool,
     pub(super) context: Context,
+    pub(super) caller: Caller,
+    /// Of the caller, if it is one that ends.
+    end: Option<BoxFuture<'static, ()>>,
     pub(super) who: Who,
     /// While there is a stream.
     pub(super) watching: Option<Watching>,
@@ -71,6 +80,8 @@ enum Over {
     Violation(#[from] Violation),
     #[error("the bridge is shutting down")]
     Shutdown,
+    #[error("the credentials have expired, or were revoked")]
+    Unauthorized,
     #[error("nothing was heard of the client")]
     Silent,
     #[error("the journal cannot be read")]
@@ -89,10 +100,18 @@ enum Happening {
     Changed,
     Due,
     Stop,
+    CallerOver,
 }
 
 impl Session {
-    pub fn new(socket: TcpStream, context: Context, who: Who, arrival: Option<Arrival>, may_compress: bool) -> Self {
+    pub fn new(
+        socket: TcpStream,
+        context: Context,
+        caller: Caller,
+        who: Who,
+        arrival: Option<Arrival>,
+        may_compress: bool,
+    ) -> Self {
         let now = Instant::now();
         let due = now + context.services.streams.heartbeat();
         Self {
@@ -103,6 +122,8 @@ impl Session {
             alarm: Alarm::new(due),
             stop: Box::pin(context.stop.clone().cancelled_owned()),
             context,
+            end: caller.end(),
+            caller,
             who,
             watching: None,
             _place: arrival.map(|arrival| arrival.place),
@@ -128,6 +149,7 @@ impl Session {
             Over::Closed(payload) => message::write_closed(payload, &mut last),
             Over::Violation(violation) => message::write_close(violation.close_code(), &over.to_string(), &mut last),
             Over::Shutdown => message::write_close(1001, &over.to_string(), &mut last),
+            Over::Unauthorized => message::write_close(UNAUTHORIZED, &over.to_string(), &mut last),
             Over::Silent => message::write_close(1008, &over.to_string(), &mut last),
             Over::Unreadable => message::write_close(1011, &over.to_string(), &mut last),
             Over::Io(_) => return,
@@ -160,6 +182,7 @@ impl Session {
                 Happening::Changed => {}
                 Happening::Due => self.look_after().await?,
                 Happening::Stop => return Err(Over::Shutdown),
+                Happening::CallerOver => return Err(Over::Unauthorized),
             }
         }
     }
@@ -185,6 +208,9 @@ impl Session {
     fn happened(&mut self, cx: &mut std::task::Context<'_>, due: Instant) -> Option<Happening> {
         if self.stop.as_mut().poll(cx).is_ready() {
             return Some(Happening::Stop);
+        }
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            return Some(Happening::CallerOver);
         }
         // What is wrong with it, reading says.
         if self.socket.poll_read_ready(cx).is_ready() {

@@ -144,6 +144,9 @@ impl Commands {
     /// name tells.
     pub async fn request(&self, request: CommandRequest) -> Result<CommandTold, CommandError> {
         let draft = self.0.draft(request)?;
+        if draft.request.granted.as_ref().is_some_and(|granted| !granted.have(Some(draft.topic.as_str()))) {
+            return Err(PublishError::NotAuthorized.into());
+        }
         self.0.publishing.check(&draft.publication())?;
         let shared = Arc::clone(&self.0);
         let requesting = tokio::spawn(async move { shared.put_on_record(draft).await });
@@ -287,6 +290,7 @@ impl Draft {
             retain: false,
             properties,
             key: None,
+            is_granted: self.request.granted.is_some(),
         }
     }
 

@@ -226,6 +226,7 @@ mod tests {
             retain: false,
             properties: Vec::new(),
             key: None,
+            is_granted: false,
         }
     }
 

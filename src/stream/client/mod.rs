@@ -189,6 +189,15 @@ impl Client {
         &self.filter
     }
 
+    /// Ends it because its client may not see it any more. What it has not got yet waits for whoever resumes.
+    pub fn revoke(&mut self) {
+        self.body = Body::default();
+        self.cursor = self.handed;
+        self.snapshot = None;
+        self.is_new = false;
+        self.finish(EndReason::Unauthorized);
+    }
+
     /// Whether the newest event of each topic is still on its way.
     #[must_use]
     pub const fn has_snapshot_ahead(&self) -> bool {

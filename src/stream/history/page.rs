@@ -43,6 +43,7 @@ impl Page {
                 topics: query.topic.into_iter().collect(),
                 types: query.event_type.into_iter().collect(),
                 devices: query.device.into_iter().map(Into::into).collect(),
+                within: query.within,
             },
             subject: query.subject,
             from: query.from.unwrap_or(Micros::MIN),

@@ -24,6 +24,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_synap-mqtt");
 #[derive(Default)]
 pub struct Setup {
     config: String,
+    http: String,
     presence: Option<String>,
     prefix: Vec<String>,
     data_dir: Option<PathBuf>,
@@ -34,6 +35,13 @@ impl Setup {
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
+        self
+    }
+
+    /// Adds keys to `[http]`.
+    pub fn http(mut self, toml: &str) -> Self {
+        self.http.push_str(toml);
+        self.http.push('\n');
         self
     }
 
@@ -69,11 +77,11 @@ impl Setup {
         let presence = self.presence.as_deref().unwrap_or("events = false");
         let config = format!(
             "data_dir = {data_dir:?}\n\
-             [http]\nbind = \"127.0.0.1:0\"\n\
+             [http]\nbind = \"127.0.0.1:0\"\n{}\
              [[listener]]\nbind = \"127.0.0.1:0\"\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\ntls = true\n\
              [log]\nformat = \"json\"\n[presence]\n{presence}\n{}",
-            self.config
+            self.http, self.config
         );
         std::fs::write(&file, config).unwrap();
         let launch = Launch { file, data_dir, prefix: self.prefix, home };

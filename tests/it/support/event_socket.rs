@@ -26,8 +26,13 @@ impl EventSocket {
 
     /// The same, where the server may be gone.
     pub async fn try_open(address: SocketAddr) -> Result<Self, String> {
+        Self::try_open_at(address, PATH, "").await
+    }
+
+    /// The same, at a path with parameters and with more headers, each with its line end.
+    pub async fn try_open_at(address: SocketAddr, path: &str, headers: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        let raw = RawWebSocket::try_on(stream, &handshake(PATH, &address.to_string())).await?;
+        let raw = RawWebSocket::try_on(stream, &(handshake(path, &address.to_string()) + headers)).await?;
         Ok(Self { raw, early: VecDeque::new(), references: 0 })
     }
 

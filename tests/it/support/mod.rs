@@ -8,6 +8,7 @@ pub mod clients;
 pub mod database;
 pub mod event_socket;
 pub mod issuer;
+pub mod kratos;
 pub mod pooler;
 pub mod postgres;
 pub mod process;

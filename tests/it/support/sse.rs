@@ -36,6 +36,13 @@ pub struct Sse {
 }
 
 impl Sse {
+    /// Opens the stream as the holder of a key or a token.
+    pub async fn open_as(token: &str, url: &str, last_event_id: Option<&str>) -> Self {
+        let (mut stream, first) = Self::begin_as(Some(token), url, last_event_id).await;
+        stream.position = first.id.unwrap_or_default();
+        stream
+    }
+
     /// Opens a stream that begins with a snapshot: its first message has no id.
     pub async fn open_snapshot(url: &str) -> Self {
         let (stream, first) = Self::begin(url, None).await;
@@ -52,7 +59,14 @@ impl Sse {
     }
 
     async fn begin(url: &str, last_event_id: Option<&str>) -> (Self, Frame) {
+        Self::begin_as(None, url, last_event_id).await
+    }
+
+    async fn begin_as(token: Option<&str>, url: &str, last_event_id: Option<&str>) -> (Self, Frame) {
         let mut request = reqwest::Client::new().get(url).header(header::ACCEPT, "text/event-stream");
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }

@@ -249,8 +249,14 @@ fn settled(server: &Process, watchers: &mut Watchers) -> Result<u64> {
 }
 
 fn fill(common: &Common) -> Result<bool> {
-    let id = first_id(&common.request(None))?;
-    common.source()?.publish(common.source.events, common.source.rate)?;
+    let mut source = common.source()?;
+    let before = first_id(&common.request(None))?;
+    // An event of this life, whose epoch those behind it have too.
+    source.publish(1, 0.0)?;
+    let mut stream = Stream::open(&common.request(Some(before)))?;
+    let text = stream.until(b"~")?;
+    let id = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).context("an event has an id")?.to_owned();
+    source.publish(common.source.events, common.source.rate)?;
     println!("{id}");
     Ok(true)
 }

@@ -249,8 +249,14 @@ fn settled(server: &Process, watchers: &mut Watchers) -> Result<u64> {
 }
 
 fn fill(common: &Common) -> Result<bool> {
-    let id = first_id(&common.request(None))?;
-    common.source()?.publish(common.source.events, common.source.rate)?;
+    let mut source = common.source()?;
+    let before = first_id(&common.request(None))?;
+    // An event of this life, whose epoch those behind it have too.
+    source.publish(1, 0.0)?;
+    let mut stream = Stream::open(&common.request(Some(before)))?;
+    let text = stream.until(b"~")?;
+    let id = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).context("an event has an id")?.to_owned();
+    source.publish(common.source.events, common.source.rate)?;
     println!("{id}");
     Ok(true)
 }
@@ -270,7 +276,11 @@ fn behind(after: &str, events: u64) -> Result<String> {
 }
 
 /// One stream that is read as text.
-struct Stream(std::net::TcpStream);
+struct Stream {
+    socket: std::net::TcpStream,
+    /// What came behind what was looked for.
+    rest: Vec<u8>,
+}
 
 impl Stream {
     fn open(request: &Request) -> Result<Self> {
@@ -279,23 +289,25 @@ impl Stream {
         let after = request.after.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         let Request { address, path, .. } = request;
         socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{after}\r\n").as_bytes())?;
-        let mut stream = Self(socket);
+        let mut stream = Self { socket, rest: Vec::new() };
         let head = stream.until(b"\r\n\r\n")?;
         ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
         Ok(stream)
     }
 
-    /// Up to and with what is looked for, and what came with it.
+    /// Up to and with what is looked for.
     fn until(&mut self, wanted: &[u8]) -> Result<String> {
         use std::io::Read;
-        let mut text = Vec::new();
         let mut buffer = [0; 4096];
-        while memchr::memmem::find(&text, wanted).is_none() {
-            let read = self.0.read(&mut buffer)?;
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.rest, wanted) {
+                let text: Vec<u8> = self.rest.drain(..at + wanted.len()).collect();
+                return Ok(String::from_utf8_lossy(&text).into_owned());
+            }
+            let read = self.socket.read(&mut buffer)?;
             ensure!(read > 0, "the stream has ended");
-            text.extend_from_slice(buffer.get(..read).unwrap_or_default());
+            self.rest.extend_from_slice(buffer.get(..read).unwrap_or_default());
         }
-        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 

@@ -56,7 +56,8 @@ pub struct Session {
     pub untracked: AtomicU64,
     /// A lower bound of the records in flight, or the end of numbers.
     in_flight: AtomicU64,
-    /// Rises with every connection that wants the session.
+    /// Connections that wait for the session. Those that have it leave as long as there are any: so each that waits
+    /// gets it, in whatever order they were counted and queued.
     claims: AtomicU64,
     /// Rises with every connection that has got it.
     arrivals: AtomicU64,
@@ -86,7 +87,23 @@ pub struct OwnedSession {
     pub session: Arc<Session>,
     /// The owned part.
     pub state: OwnedMutexGuard<SessionState>,
-    claim: u64,
+}
+
+/// A connection that waits for a session.
+struct Claim<'a>(&'a Session);
+
+impl<'a> Claim<'a> {
+    fn raise(session: &'a Session) -> Self {
+        session.claims.fetch_add(1, Ordering::AcqRel);
+        session.signal.ring();
+        Self(session)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.claims.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl OwnedSession {
@@ -99,7 +116,7 @@ impl OwnedSession {
     /// Whether another connection wants it.
     #[must_use]
     pub fn is_claimed(&self) -> bool {
-        self.session.claims.load(Ordering::Acquire) != self.claim
+        self.session.claims.load(Ordering::Acquire) > 0
     }
 
     /// Whether it outlives its connection.
@@ -221,9 +238,8 @@ impl Session {
 
     /// Owns the session if nobody does and nobody wants to.
     pub fn own_abandoned(self: &Arc<Self>) -> Option<OwnedSession> {
-        let claim = self.claims.load(Ordering::Acquire);
         let state = Arc::clone(&self.state).try_lock_owned().ok()?;
-        let owned = OwnedSession { session: Arc::clone(self), state, claim };
+        let owned = OwnedSession { session: Arc::clone(self), state };
         (!owned.state.ended && !owned.is_claimed()).then_some(owned)
     }
 }
@@ -261,8 +277,8 @@ impl Sessions {
 
 impl Registry {
     /// Owns the session of a client, made if there is none; any connection that has it ends
-    /// first. None where it belongs to another account, whose connection stays. Cancel safe, but for the
-    /// claim: the other connection ends all the same.
+    /// first. None where it belongs to another account, whose connection stays. Cancel safe: the other connection may end
+    /// all the same.
     pub async fn own(&self, client_id: &ClientId, user: Option<&User>) -> Option<OwnedSession> {
         loop {
             let session = {
@@ -277,12 +293,12 @@ impl Registry {
             if session.is_foreign_to(user) {
                 return None;
             }
-            let claim = session.claims.fetch_add(1, Ordering::AcqRel) + 1;
-            session.signal.ring();
+            let claim = Claim::raise(&session);
             let state = Arc::clone(&session.state).lock_owned().await;
+            drop(claim);
             if !state.ended {
                 // One that belonged to nobody may have become another's while this one waited.
-                return session.belongs_to(user).then_some(OwnedSession { session, state, claim });
+                return session.belongs_to(user).then_some(OwnedSession { session, state });
             }
         }
     }
@@ -296,9 +312,8 @@ impl Registry {
             sessions.by_id.insert(session.id, Arc::clone(&session));
             session
         };
-        let claim = session.claims.load(Ordering::Acquire);
         let state = Arc::clone(&session.state).lock_owned().await;
-        OwnedSession { session, state, claim }
+        OwnedSession { session, state }
     }
 
     /// Ends a session; the next connection of its client gets the other.

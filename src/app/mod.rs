@@ -86,6 +86,14 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
 
     let devices = recall(&journal, &mapper, Arc::clone(&store)).await?;
 
+    // Before any other events come: it takes all that do.
+    let egress = egress::open(&settings, &journal, &mapper, &store).await?;
+    let egress = egress.map(|egress| {
+        let statistics = egress.statistics();
+        consumers.spawn(egress.run(stop.consumers.clone()));
+        statistics
+    });
+
     let database = database(&settings)?;
     if let Some(database) = database.as_ref().filter(|_| routes::measure(&settings)) {
         consumers.spawn(timescale::keep_rollups(database.clone(), stop.consumers.clone()));
@@ -116,12 +124,6 @@ pub async fn run(settings: Settings, metrics: Metrics, reload: Reload) -> anyhow
         }
         consumers.spawn(keeper.run(stop.consumers.clone()));
         (statistics, imported)
-    });
-    let egress = egress::open(&settings, &journal, &mapper, &store).await?;
-    let egress = egress.map(|egress| {
-        let statistics = egress.statistics();
-        consumers.spawn(egress.run(stop.consumers.clone()));
-        statistics
     });
     let options =
         StreamOptions { heartbeat: settings.stream.heartbeat, ..StreamOptions::within(settings.limits.memory) };

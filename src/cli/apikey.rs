@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use crate::{
     auth::web::{ApiKey, ApiKeyFile},
     config::Settings,
-    types::{Grant, Micros},
+    types::{Grant, Micros, seconds_of},
 };
 
 /// What to do with keys.
@@ -85,18 +85,8 @@ fn line(key: &ApiKey) -> String {
 
 /// `90m`, `12h` or `30d`.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let parse = || {
-        let unit = match text.chars().last()? {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
-        };
-        let number: u64 = text.get(..text.len() - 1)?.parse().ok()?;
-        number.checked_mul(unit).filter(|seconds| (1..=MOST_SECONDS).contains(seconds))
-    };
-    parse().map(Duration::from_secs).ok_or_else(|| "expected a time such as 90m, 12h or 30d, at most 36500d".to_owned())
+    let seconds = seconds_of(text).filter(|seconds| (1..=MOST_SECONDS).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "expected a time such as 90m, 12h or 30d, at most 36500d".to_owned())
 }
 
 const MOST_SECONDS: u64 = 36_500 * 86_400;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{
     Extension, Json,
-    body::to_bytes,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -17,7 +16,7 @@ use super::{
     caller,
     parameters::Parameters,
     problem::Problem,
-    publish::{Properties, at_least_once, check_content_type, key, payload},
+    publish::{Properties, at_least_once, payload, read},
     routes::Context,
 };
 use crate::{
@@ -104,15 +103,7 @@ pub async fn give(
     request: Request,
 ) -> Result<Response, Problem> {
     let Path(device) = device?;
-    let (parts, body) = request.into_parts();
-    check_content_type(&parts.headers)?;
-    let key = key(&parts.headers)?;
-    let body = to_bytes(body, limits::PUBLISH_BODY_BYTES).await.map_err(|_| {
-        let detail = format!("a request has at most {} bytes", limits::PUBLISH_BODY_BYTES);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    })?;
-    let order: Order = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no command: {error}")))?;
+    let (order, key) = read::<Order>(request, "command").await?;
     let Given { command, is_repeated } = carry_out(&context, &caller, device, order, key).await?;
     let status = if command.state == CommandState::Completed { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(&command)).into_response();

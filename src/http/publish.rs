@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -91,6 +91,17 @@ pub async fn publish(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let (publication, key) = read::<Publication>(request, "publication").await?;
+    let published = context.services.publisher.publish(publication.request(key, &caller)?).await?;
+    let answer = serde_json::to_string(&Answer::new(published, &context.services.streams)).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+/// What a request asks for, `what`, and the name that it is given.
+///
+/// # Errors
+/// 400, 413 or 415.
+pub async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<(T, Option<IdempotencyKey>), Problem> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let key = key(&parts.headers)?;
@@ -98,15 +109,13 @@ pub async fn publish(
         let detail = format!("a request has at most {} bytes", limits::PUBLISH_BODY_BYTES);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;
-    let publication: Publication = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no publication: {error}")))?;
-    let published = context.services.publisher.publish(publication.request(key, &caller)?).await?;
-    let answer = serde_json::to_string(&Answer::new(published, &context.services.streams)).unwrap_or_default();
-    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+    let asked = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no {what}: {error}")))?;
+    Ok((asked, key))
 }
 
 /// A page of another origin can send a form or plain text without asking; JSON it cannot.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = value.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
@@ -116,7 +125,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The name that a request is given.
-pub fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     text.parse().map(Some).map_err(|error| Problem::parameter("Idempotency-Key", error))

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     http::{parameters::Parameters, problem::Problem},
     limits,
-    types::{Bucket, Micros, SeriesQuery},
+    types::{Bucket, Micros, SeriesQuery, seconds_of},
 };
 
 /// What a client asks of a series.
@@ -135,18 +135,10 @@ pub fn functions(text: &str) -> Result<Vec<Function>, Problem> {
 
 /// `90s`, `1m`, `6h` or `1d`, in microseconds.
 fn width(text: &str) -> Result<i64, Problem> {
-    let parse = || {
-        let unit = match text.chars().last()? {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
-        };
-        let number: i64 = text.get(..text.len() - 1)?.parse().ok()?;
-        number.checked_mul(unit * 1_000_000).filter(|width| *width > 0)
-    };
-    parse().ok_or_else(|| Problem::parameter("bucket", "expected a width such as 30s, 1m, 6h or 1d"))
+    let width = seconds_of(text).and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000_000));
+    width
+        .filter(|width| *width > 0)
+        .ok_or_else(|| Problem::parameter("bucket", "expected a width such as 30s, 1m, 6h or 1d"))
 }
 
 fn narrowest(from: Micros, to: Micros, most: u32) -> i64 {

@@ -82,9 +82,7 @@ test("a command without an answer in time names itself, and is not sent twice", 
   server.close();
 });
 
-test("a device answers", async (t) => {
-  const { paths } = await (await fetch(`${bridge.url}/openapi.json`)).json();
-  if (!paths["/api/devices/{device}/commands"]) return t.skip("this bridge has no commands");
+test("a device answers", async () => {
   const asked = client.command("pump-7", { payload: { speed: 3 }, wait: 30 });
   const [{ id, responseTopic }] = await eventually("the command", async () => {
     const commands = await client.commands("pump-7");

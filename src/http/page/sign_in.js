@@ -62,7 +62,7 @@ function show({ kind, name }) {
     });
     line.append(out);
   }
-  document.querySelector("header").append(line);
+  document.querySelector("header .states").prepend(line);
 }
 
 async function ask(problem) {

@@ -77,20 +77,20 @@ async fn the_page_says_how_to_sign_in_and_works_with_a_key() {
     let key = key(&bridge, "page", &allow).await;
     let mut browser = Browser::open(&bridge.url("/")).await;
     holds(&mut browser, "document.querySelector('dialog.sign-in[open]')").await;
-    let link = "document.querySelector('dialog a').href";
+    let link = "document.querySelector('dialog.sign-in a').href";
     let link = browser.evaluate(link).await;
     assert!(link.as_str().unwrap().starts_with(&format!("{login}?return_to=http%3A%2F%2F127.0.0.1")), "{link}");
-    let said = browser.evaluate("document.querySelector('dialog').textContent").await;
+    let said = browser.evaluate("document.querySelector('dialog.sign-in').textContent").await;
     assert!(said.as_str().unwrap().contains("synap-mqtt apikey create"), "{said}");
 
-    browser.does(json!({ "fill": ["dialog input", "sk_live_wrong"] })).await;
-    browser.does(json!({ "click": "dialog form button" })).await;
-    holds(&mut browser, "document.querySelector('dialog [role=alert]').textContent.includes('not known')").await;
-    browser.does(json!({ "fill": ["dialog input", key] })).await;
-    browser.does(json!({ "click": "dialog form button" })).await;
+    browser.does(json!({ "fill": ["dialog.sign-in input", "sk_live_wrong"] })).await;
+    browser.does(json!({ "click": "dialog.sign-in form button" })).await;
+    holds(&mut browser, "document.querySelector('dialog.sign-in [role=alert]').textContent.includes('not known')").await;
+    browser.does(json!({ "fill": ["dialog.sign-in input", key] })).await;
+    browser.does(json!({ "click": "dialog.sign-in form button" })).await;
     holds(&mut browser, "document.getElementById('state').dataset.state === 'live'").await;
     assert_eq!(publish(&bridge, &key, "devices/pump-7/telemetry", json!({"t": 21.5})).await.status(), 200);
-    holds(&mut browser, "document.getElementById('detail-title').textContent.includes('pump-7')").await;
+    holds(&mut browser, "document.getElementById('devices').textContent.includes('pump-7')").await;
     holds(&mut browser, "document.getElementById('caller').textContent.startsWith('page')").await;
     assert_eq!(browser.evaluate("localStorage.length + document.cookie.length").await, 0, "it is kept for the tab");
 
@@ -99,8 +99,8 @@ async fn the_page_says_how_to_sign_in_and_works_with_a_key() {
     holds(&mut browser, "document.querySelector('dialog.sign-in[open]')").await;
     let other = super::key(&bridge, "other", &allow).await;
     assert_eq!(publish(&bridge, &other, "devices/pump-7/telemetry", json!({"t": 47.25})).await.status(), 200);
-    browser.does(json!({ "fill": ["dialog input", other] })).await;
-    browser.does(json!({ "click": "dialog form button" })).await;
+    browser.does(json!({ "fill": ["dialog.sign-in input", other] })).await;
+    browser.does(json!({ "click": "dialog.sign-in form button" })).await;
     holds(&mut browser, "document.getElementById('devices').textContent.includes('47.25')").await;
     assert_eq!(browser.errors(), Vec::<String>::new());
 }

@@ -152,7 +152,7 @@ async fn commands_are_given_on_the_page_and_their_answers_shown() {
     browser.holds("document.getElementById('command-about').innerText === 'Answered: {\"ok\":true}'").await;
     browser.holds("document.querySelector('#commands li').dataset.state === 'completed'").await;
     browser.does(json!({ "click": "#commands summary" })).await;
-    browser.holds("document.querySelector('#commands pre').innerText.includes('\"ok\": true')").await;
+    browser.holds("document.querySelector('#commands pre')?.innerText.includes('\"ok\": true')").await;
     browser.screenshot("page-commands").await;
     assert_eq!(browser.errors(), [""; 0]);
     drop(browser);

@@ -85,7 +85,8 @@ async fn the_page_says_how_to_sign_in_and_works_with_a_key() {
 
     browser.does(json!({ "fill": ["dialog.sign-in input", "sk_live_wrong"] })).await;
     browser.does(json!({ "click": "dialog.sign-in form button" })).await;
-    holds(&mut browser, "document.querySelector('dialog.sign-in [role=alert]').textContent.includes('not known')").await;
+    holds(&mut browser, "document.querySelector('dialog.sign-in [role=alert]').textContent.includes('not known')")
+        .await;
     browser.does(json!({ "fill": ["dialog.sign-in input", key] })).await;
     browser.does(json!({ "click": "dialog.sign-in form button" })).await;
     holds(&mut browser, "document.getElementById('state').dataset.state === 'live'").await;
